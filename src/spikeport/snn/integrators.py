@@ -1,0 +1,104 @@
+"""Integrators: from time constants and dt to the coefficients of a step.
+
+A step of the canonical update (reference.py) is linear between spikes, so it is a handful of tables per synapse:
+
+    x = D x + jump J + held H,        v = A v + B x + (1 - A) (...)
+
+    kim2019   D: exp(-dt/tau) on the diagonal, dt beside it; A = 1 - dt/tau_mem; B = [dt/tau_mem, 0]
+              what the published code does: exponential in the synapse, Euler in coupling and membrane
+    euler     D = 1 + dt M, A and B as above
+    exact     the blocks of expm(dt M') with M' the system of (x, v); both entries of B nonzero
+
+held: what a constant input of weight 1 adds per step: jump dt (a spike train of that mass) under kim2019 and euler,
+(1 - D) x_inf under exact, so that x settles at the continuous system's value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from spikeport.snn.errors import InvalidNetworkError
+from spikeport.snn.neurons import Array
+from spikeport.snn.synapses import Synapse
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynapseTable:
+    """Coefficients of one synapse for n units and d states: D (n, d, d), B, jump and held (n, d)."""
+
+    D: Array
+    B: Array
+    jump: Array
+    held: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Integrator:
+    """A way to step: its tables, and its declared order of convergence on a subthreshold trajectory (None: exact)."""
+
+    name: str
+    order: int | None
+    decay: Callable[[Array, float], Array]  # (tau_mem, dt) -> A
+    synapse: Callable[[Array, Array, Array, float], SynapseTable]  # (M, jump, tau_mem, dt)
+
+
+def _kim2019(m: Array, jump: Array, tau_mem: Array, dt: float) -> SynapseTable:
+    rows = np.arange(m.shape[1])
+    d = m * dt
+    d[:, rows, rows] = np.exp(m[:, rows, rows] * dt)
+    return SynapseTable(D=d, B=_euler_coupling(m, tau_mem, dt), jump=jump, held=jump * dt)
+
+
+def _euler(m: Array, jump: Array, tau_mem: Array, dt: float) -> SynapseTable:
+    return SynapseTable(D=np.eye(m.shape[1]) + dt * m, B=_euler_coupling(m, tau_mem, dt), jump=jump, held=jump * dt)
+
+
+def _exact(m: Array, jump: Array, tau_mem: Array, dt: float) -> SynapseTable:
+    from scipy.linalg import expm  # here, because importing it takes longer than all else in this package
+
+    n, states = jump.shape
+    system = np.zeros((n, states + 1, states + 1))  # of (x, v): v' = (-v + x[0]) / tau_mem
+    system[:, :states, :states] = m
+    system[:, states, 0] = 1 / tau_mem
+    system[:, states, states] = -1 / tau_mem
+    block = np.asarray(expm(system * dt))  # no special case where two tau are equal: expm takes the limit
+    d, b = block[:, :states, :states], block[:, states, :states]
+    settled = np.linalg.solve(-m, jump[:, :, None])
+    held = ((np.eye(states) - d) @ settled)[:, :, 0]
+    return SynapseTable(D=d, B=b, jump=jump, held=held)
+
+
+def _euler_coupling(m: Array, tau_mem: Array, dt: float) -> Array:
+    b = np.zeros(m.shape[:2])
+    b[:, 0] = dt / tau_mem
+    return b
+
+
+INTEGRATORS = {
+    i.name: i
+    for i in (
+        Integrator(name="kim2019", order=1, decay=lambda tau, dt: 1 - dt / tau, synapse=_kim2019),
+        Integrator(name="euler", order=1, decay=lambda tau, dt: 1 - dt / tau, synapse=_euler),
+        Integrator(name="exact", order=None, decay=lambda tau, dt: np.exp(-dt / tau), synapse=_exact),
+    )
+}
+
+
+def get_integrator(name: str) -> Integrator:
+    """The integrator of that name; an unknown one is refused with the list."""
+    if name not in INTEGRATORS:
+        raise InvalidNetworkError(f"integrator '{name}' is unknown", [f"known: {', '.join(INTEGRATORS)}"])
+    return INTEGRATORS[name]
+
+
+def synapse_table(integrator: Integrator, synapse: Synapse, tau_mem: Array, dt: float) -> SynapseTable:
+    """The table of `synapse` on units of `tau_mem` (n,) s. A Delta has no states: its jump is 1 / tau_mem, of v itself."""
+    n = tau_mem.shape[0]
+    if synapse.n_states == 0:
+        empty = np.zeros((n, 0))
+        return SynapseTable(D=np.zeros((n, 0, 0)), B=empty, jump=(1 / tau_mem)[:, None], held=empty)
+    m, jump = synapse.system(n)
+    return integrator.synapse(m, jump, tau_mem, dt)
