@@ -16,10 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeport.snn.errors import InvalidNetworkError
-from spikeport.snn.reading import check_readable
+from spikeport.snn.reading import check_readable, parsing
 
-# What h5py and numpy raise on a damaged file; MemoryError where a damaged length is asked for.
-DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, MemoryError)
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_EXPANSION = 1032  # bytes that one stored byte can become: the bound of deflate (zlib's technical details)
 MAX_OBJECTS = 100_000
@@ -46,22 +44,18 @@ def open_hdf5(path: Path, what: str) -> Iterator[h5py.File]:
     """Open `path` to read, or say why not; `what` names the file that is wanted."""
     check_readable(path, what)
     if not is_hdf5(path):
-        raise InvalidNetworkError(f"{path}: not an HDF5 file; a {what} is wanted", hint=f"file {path}   says what it is")
-    try:
-        file = h5py.File(path, "r", locking=False)  # a read-only folder or network disk may not grant locks
-    except DAMAGE as error:
-        raise InvalidNetworkError(f"{path}: damaged or truncated: {error}", hint="fetch or write the file again") from error
-    try:
-        yield file
-    finally:
-        file.close()
+        raise InvalidNetworkError(f"{path}: not HDF5; a {what} is wanted", hint=f"file {path}   says what it is")
+    with parsing(path, what):
+        # no lock: a read-only folder or a network disk may not grant one
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
 
 
 def walk(path: Path, root: h5py.File) -> list[tuple[tuple[str, ...], h5py.Group | h5py.Dataset]]:
-    """Every object below `root`, parents first, the root as (); refuses links that leave the tree, and absurd datasets."""
+    """Every object below `root`, parents first, the root as (); refuses links, and datasets that cannot be."""
     found: list[tuple[tuple[str, ...], h5py.Group | h5py.Dataset]] = [((), root)]
     problems: list[str] = []
-    stored = path.stat().st_size
+    stored, declared = path.stat().st_size, 0
     for parts, node in found:  # grows while it is read
         if not isinstance(node, h5py.Group):
             continue
@@ -74,6 +68,7 @@ def walk(path: Path, root: h5py.File) -> list[tuple[tuple[str, ...], h5py.Group 
             child = node[name]
             if isinstance(child, h5py.Dataset):
                 problems += check_dataset(child, at, stored)
+                declared += declared_bytes(child)
             elif not isinstance(child, h5py.Group):
                 problems.append(f"{at}: neither a group nor a dataset")
                 continue
@@ -83,6 +78,10 @@ def walk(path: Path, root: h5py.File) -> list[tuple[tuple[str, ...], h5py.Group 
             found.append(((*parts, name), child))
             if len(found) > MAX_OBJECTS:
                 raise _refused(path, [f"more than {MAX_OBJECTS} objects"])
+    if declared > MAX_EXPANSION * stored and not problems:  # one large dataset under many names
+        problems = [
+            f"its datasets declare {declared} bytes in all, {stored} bytes of file can hold {MAX_EXPANSION} times that"
+        ]
     if problems:
         raise _refused(path, problems)
     return found
@@ -93,8 +92,9 @@ def check_dataset(dataset: h5py.Dataset, at: str, file_size: int) -> list[str]:
     if dataset.is_virtual or dataset.external:
         return [f"{at}: its data lie in another file (virtual or external storage), must be in this one"]
     problems = []
-    if dataset.dtype.hasobject or dataset.dtype.kind not in "fiubS" or (dataset.dtype.kind == "f" and dataset.dtype.itemsize > 8):
-        problems.append(f"{at}: type {dataset.dtype}, must be plain numbers, booleans or text of fixed length")
+    dtype = dataset.dtype
+    if dtype.hasobject or dtype.kind not in "fiubS" or (dtype.kind == "f" and dtype.itemsize > 8):
+        problems.append(f"{at}: type {dtype}, must be plain numbers, booleans or text of fixed length")
     plist = dataset.id.get_create_plist()
     filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
     unknown = [str(code) for code in filters if code not in _FILTERS]
@@ -102,9 +102,7 @@ def check_dataset(dataset: h5py.Dataset, at: str, file_size: int) -> list[str]:
         problems.append(f"{at}: HDF5 filter {', '.join(unknown)}, must be {', '.join(_FILTERS.values())} or none")
     if dataset.shape is None:
         return [*problems, f"{at}: has no shape (a null dataspace)"]
-    declared = dataset.dtype.itemsize
-    for length in dataset.shape:  # Python integers: the product of a hostile shape must not wrap round
-        declared *= int(length)
+    declared = declared_bytes(dataset)
     held = min(int(dataset.id.get_storage_size()), file_size)
     limit = held * (MAX_EXPANSION if 1 in filters else 1)
     if declared > limit:
@@ -113,10 +111,18 @@ def check_dataset(dataset: h5py.Dataset, at: str, file_size: int) -> list[str]:
             f"which can hold at most {limit}"
         )
     if plist.get_layout() == h5py.h5d.CHUNKED:
-        chunk = dataset.dtype.itemsize * int(np.prod([int(c) for c in plist.get_chunk()], dtype=object))
+        chunk = dtype.itemsize * int(np.prod([int(c) for c in plist.get_chunk()], dtype=object))
         if chunk > max(declared, 1) * 2 + (1 << 24):
             problems.append(f"{at}: chunks of {chunk} bytes in a dataset of {declared}")
     return problems
+
+
+def declared_bytes(dataset: h5py.Dataset) -> int:
+    """What the whole of `dataset` takes in memory, as it says."""
+    declared = int(dataset.dtype.itemsize)
+    for length in dataset.shape or ():  # Python integers: the product of a hostile shape must not wrap round
+        declared *= int(length)
+    return declared
 
 
 def read_dataset(dataset: h5py.Dataset) -> NDArray[Any]:
@@ -133,7 +139,8 @@ def read_attributes(path: Path, node: h5py.Group | h5py.Dataset, only: Iterable[
         handle = node.attrs.get_id(name)
         is_text = handle.dtype.kind == "S" or h5py.check_string_dtype(handle.dtype) is not None
         if handle.shape != () or not (is_text or handle.dtype.kind in "fiub") or handle.dtype.itemsize > MAX_ATTRIBUTE:
-            problems.append(f"{node.name}: attribute {name} of type {handle.dtype} and shape {handle.shape}, must be one number or text")
+            found = f"type {handle.dtype} and shape {handle.shape}"
+            problems.append(f"{node.name}: attribute {name} of {found}, must be one number or text")
             continue
         value = node.attrs[name]
         value = value.item() if isinstance(value, np.generic) else value
@@ -145,5 +152,7 @@ def read_attributes(path: Path, node: h5py.Group | h5py.Dataset, only: Iterable[
 
 def _refused(path: Path, problems: list[str]) -> InvalidNetworkError:
     return InvalidNetworkError(
-        f"{path}: refused, it holds what a data file has no use for", problems, hint="ask whoever sent the file for a plain copy"
+        f"{path}: refused, it holds what a data file has no use for",
+        problems,
+        hint="ask whoever sent the file for a plain copy",
     )

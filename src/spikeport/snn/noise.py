@@ -23,6 +23,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from spikeport.snn.errors import SpikeportError
+
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)  # Salmon et al. 2011, Philox4x32
 WEYL = (0x9E3779B9, 0xBB67AE85)  # the same: key increments, golden ratio and sqrt(3) - 1
 ROUNDS = 10
@@ -71,12 +73,20 @@ def normal_integer(word: Any) -> Any:  # pragma: no cover (compiled)
     return _u32(_u32(x << _u32(6)) + _u32((word >> _u32(20)) & _u32(63)) + _u32(word >> _u32(26)))
 
 
+def check_key(**parts: int) -> None:
+    """Refuse a part of a key (seed, population, unit, trial, step) outside its bits: it would wrap onto another's."""
+    for name, value in parts.items():
+        if not 0 <= value < LIMITS[name]:
+            raise SpikeportError(f"noise key: {name} {value}, must be in [0, {LIMITS[name]})")
+
+
 def words(seed: int, stream: str, population: int, units: ArrayLike, trials: ArrayLike, steps: ArrayLike) -> Words:
     """The words of a key, broadcast over integer arrays `units`, `trials` and `steps`; uint64 below 2^32."""
     unit, trial, step = (np.asarray(a).astype(np.uint64) for a in (units, trials, steps))
-    for name, found in (("seed", seed), ("population", population), ("unit", unit), ("trial", trial), ("step", step)):
-        if np.size(found) and not 0 <= int(np.max(found)) < LIMITS[name]:
-            raise ValueError(f"noise key: {name} {int(np.max(found))}, must be in [0, {LIMITS[name]})")
+    for name, found in (("unit", unit), ("trial", trial), ("step", step)):
+        if np.size(found):
+            check_key(**{name: int(np.max(found))})
+    check_key(seed=seed, population=population)
     c0, c1, c2 = np.broadcast_arrays(step >> np.uint64(2), unit, trial)
     c3 = np.full_like(c0, STREAMS[stream] << 16 | population)
     k0, k1 = np.uint64(seed) & _LOW, np.uint64(seed) >> _32
@@ -101,22 +111,26 @@ def uniforms(
     return (words(seed, stream, population, units, trials, steps) >> np.uint64(8)).astype(np.float64) / 2**24
 
 
-@njit(nogil=True, cache=True)
-def fill_normal(out, scratch, units, stream_population, trial, step0, seed):  # type: ignore[no-untyped-def] # pragma: no cover (compiled)
-    """out[k, u] = normal_integers(...) of step0 + k, units[u]: the same numbers, many steps of a trial at once.
+@njit(nogil=True, error_model="numpy", _nrt=False, cache=True)
+def fill_normal(out, n_steps, scratch, units, first, last, stream_population, trial, step0, seed):  # type: ignore[no-untyped-def] # pragma: no cover (compiled)
+    """out[k, u] = normal_integers(...) of step0 + k, units[u], for k < n_steps and first <= u < last.
 
-    out: (n_steps, n_units) float, scratch: (4, n_units) uint32, units: (n_units,) uint64.
+    The same numbers as normal_integers, many steps of a trial at once. out: (>= n_steps, n_units) float, scratch:
+    (4, n_units) uint32, units: (n_units,) uint64.
     """
-    n_steps, n_units = out.shape
     k0, k1 = np.uint64(seed) & _LOW, np.uint64(seed) >> _32
     c2, c3 = np.uint64(trial), np.uint64(stream_population)
+    first, last = np.uint64(first), np.uint64(last)
     for group in range(step0 // WORDS, (step0 + n_steps - 1) // WORDS + 1):
         c0 = np.uint64(group)
-        for u in range(n_units):
+        for u in range(first, last):
             a, b, c, d = philox4x32(c0, units[u], c2, c3, k0, k1)
-            scratch[0, u], scratch[1, u], scratch[2, u], scratch[3, u] = _u32(a), _u32(b), _u32(c), _u32(d)
+            scratch[0, u] = _u32(a)
+            scratch[1, u] = _u32(b)
+            scratch[2, u] = _u32(c)
+            scratch[3, u] = _u32(d)
         for j in range(WORDS):
             k = group * WORDS + j - step0
             if 0 <= k < n_steps:
-                for u in range(n_units):
+                for u in range(first, last):
                     out[k, u] = np.int32(normal_integer(scratch[j, u])) - np.int32(NORMAL_BOUND)

@@ -151,8 +151,11 @@ _NOISE_STEPS = 64  # steps of noise drawn at once; a multiple of noise.WORDS
 
 def _fill(block: Array, units: NDArray[np.uint64], trials: NDArray[np.int64], step: int, seed: int) -> None:
     scratch = np.empty((noise.WORDS, units.size), dtype=np.uint32)
+    one = np.empty((_NOISE_STEPS, units.size))
+    stream = noise.STREAMS["rate"] << 16
     for b, trial in enumerate(trials):
-        noise.fill_normal(block[:, b], scratch, units, noise.STREAMS["rate"] << 16, int(trial), step, seed)
+        noise.fill_normal(one, _NOISE_STEPS, scratch, units, 0, units.size, stream, int(trial), step, seed)
+        block[:, b] = one
 
 
 def unsupported_activation(name: str) -> UnsupportedError:

@@ -22,13 +22,29 @@ def check_readable(path: Path, what: str) -> None:
     except OSError as error:
         raise SpikeportError(f"{path}: cannot be read: {error.strerror or error}", hint=f"ls -l {path}") from error
     if empty:
-        raise InvalidNetworkError(f"{path}: is empty (0 bytes); a {what} is wanted", hint="fetch or write the file again")
+        raise InvalidNetworkError(f"{path}: is empty (0 bytes); a {what} is wanted", hint="fetch or write it again")
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Put the file's name in front of what a refusal in the body says."""
+    """Put the file's name in front of what a refusal in the body says, where it does not stand there already."""
     try:
         yield
     except SpikeportError as error:
+        if error.what.startswith(f"{path}:"):
+            raise
         raise type(error)(f"{path}: {error.what}", error.problems, hint=error.hint) from error
+
+
+@contextmanager
+def parsing(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever the body raises into a refusal of `path` as a `what`; refusals of our own pass through."""
+    try:
+        yield
+    except SpikeportError:
+        raise
+    except Exception as error:  # on damaged bytes a parser raises almost anything, down to tokenize.TokenError
+        raise InvalidNetworkError(
+            f"{path}: damaged or truncated, it cannot be read as a {what}: {error or type(error).__name__}",
+            hint="fetch or write the file again",
+        ) from error

@@ -1,4 +1,4 @@
-"""The mechanics of spikeport's own HDF5 files: trees of arrays and scalars, versioned, written whole, read with distrust.
+"""The mechanics of spikeport's own HDF5 files: versioned trees of arrays, written whole, read with distrust.
 
 A tree is a dict: an array becomes a dataset, a number or a text an attribute of its group, a dict a group, `Json` a
 dataset of JSON text, None is left out. The root carries `format`, `kind`, `version` and `written_by`. Metadata and
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeport.snn.errors import InvalidNetworkError, SpikeportError
-from spikeport.snn.hdf5 import DAMAGE, open_hdf5, read_attributes, read_dataset, walk
+from spikeport.snn.hdf5 import open_hdf5, read_attributes, read_dataset, walk
 from spikeport.snn.writing import check_writable, write_whole
 
 __all__ = ["KINDS", "Json", "Stored", "check_writable", "kind_of", "read_tree", "write_tree", "write_whole"]
@@ -90,15 +90,11 @@ def read_tree(path: str | os.PathLike[str], kind: str) -> Stored:
     """Read a file of `kind`; anything else is refused with the reason."""
     path = Path(path)
     with open_hdf5(path, what=f"spikeport {kind} file") as file:
-        try:
-            found, version, written_by = _identify(path, file)
-            if found != kind:
-                raise InvalidNetworkError(f"{path}: is a {found} file, must be a {kind} file", hint=f"{KINDS[found][1]} {path}")
-            tree = _read_group(path, file)
-        except SpikeportError:
-            raise
-        except DAMAGE as error:
-            raise _damaged(path, error) from error
+        found, version, written_by = _identify(path, file)
+        if found != kind:
+            what = f"{path}: is a {found} file, must be a {kind} file"
+            raise InvalidNetworkError(what, hint=f"{KINDS[found][1]} {path}")
+        tree = _read_group(path, file)
     for name in _ROOT:
         tree.pop(name, None)
     return Stored(path=path, kind=kind, version=version, written_by=written_by, tree=tree)
@@ -108,12 +104,7 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     """The kind of one of our files: a key of KINDS. Refuses everything else."""
     path = Path(path)
     with open_hdf5(path, what="spikeport file") as file:
-        try:
-            return _identify(path, file)[0]
-        except SpikeportError:
-            raise
-        except DAMAGE as error:
-            raise _damaged(path, error) from error
+        return _identify(path, file)[0]
 
 
 def _identify(path: Path, file: h5py.File) -> tuple[str, int, str]:
@@ -130,7 +121,9 @@ def _identify(path: Path, file: h5py.File) -> tuple[str, int, str]:
     by = written_by if isinstance(written_by, str) and written_by else "an unnamed program"
     if kind not in KINDS:
         raise InvalidNetworkError(
-            f"{path}: kind {kind!r} is unknown here", [f"known: {', '.join(KINDS)}"], hint="pip install --upgrade spikeport"
+            f"{path}: kind {kind!r} is unknown here",
+            [f"known: {', '.join(KINDS)}"],
+            hint="pip install --upgrade spikeport",
         )
     newest = KINDS[kind][0]
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
@@ -179,7 +172,7 @@ def _write_array(group: h5py.Group, name: str, array: NDArray[Any]) -> h5py.Data
         stored = single if exact else stored
     packed: dict[str, Any] = {}
     if stored.size:  # an empty dataset has no chunks to compress
-        packed = {"chunks": _chunks(stored), "compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
+        packed = {"chunks": _chunks(stored), "compression": "gzip", "shuffle": True, "fletcher32": True}
     dataset = group.create_dataset(name, data=stored, **packed)
     if stored.dtype != array.dtype:
         dataset.attrs["read_as"] = _text(array.dtype.name, name)
@@ -199,26 +192,30 @@ def _chunks(array: NDArray[Any]) -> tuple[int, ...]:
 
 def _read_group(path: Path, root: h5py.File) -> Tree:
     """The tree below `root`, every link and every size checked before the first array is read."""
-    objects = walk(path, root)
     tree: Tree = {}
-    for parts, node in objects:
+    for parts, node in walk(path, root):
         branch = tree
         for part in parts[:-1]:
             branch = branch[_unescape(part)]
+        name = _unescape(parts[-1]) if parts else ""
+        if parts and name in branch:
+            raise InvalidNetworkError(f"{path}: {'/'.join(parts)} is there twice, as an attribute and as data")
         attributes = {_unescape(key): value for key, value in read_attributes(path, node).items()}
-        if isinstance(node, h5py.Group):
-            if parts:
-                branch = branch.setdefault(_unescape(parts[-1]), {})
-            branch.update(attributes)
-            continue
-        array = read_dataset(node)
-        if attributes.get("encoding") == "json":
-            branch[_unescape(parts[-1])] = json.loads(array.astype(np.uint8).tobytes().decode("utf-8"))
+        if isinstance(node, h5py.Dataset):
+            branch[name] = _read_leaf(node, attributes)
+        elif parts:
+            branch[name] = attributes
         else:
-            if attributes.get("read_as") == "float64":
-                array = array.astype(np.float64)
-            branch[_unescape(parts[-1])] = array
+            tree.update(attributes)
     return tree
+
+
+def _read_leaf(node: h5py.Dataset, attributes: Mapping[str, Any]) -> Any:
+    """An array, or the value of JSON text."""
+    array = read_dataset(node)
+    if attributes.get("encoding") == "json":
+        return json.loads(array.astype(np.uint8).tobytes().decode("utf-8"))
+    return array.astype(np.float64) if attributes.get("read_as") == "float64" else array
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -233,7 +230,8 @@ def _plain(value: Any, where: str) -> Any:
         return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
-    raise SpikeportError(f"{where}: a {type(value).__name__} has no JSON form", hint="text, numbers, lists and dicts with text keys")
+    what = f"{where}: a {type(value).__name__} has no JSON form"
+    raise SpikeportError(what, hint="text, numbers, lists and dicts with text keys")
 
 
 def _text(value: str, where: str) -> NDArray[Any]:
@@ -269,10 +267,6 @@ def _unescape(name: str) -> str:
     if name == "%":
         return ""
     return name.replace("%2E", ".").replace("%00", "\0").replace("%2F", "/").replace("%25", "%")
-
-
-def _damaged(path: Path, error: BaseException) -> InvalidNetworkError:
-    return InvalidNetworkError(f"{path}: damaged, it cannot be read to its end: {error}", hint="fetch or write the file again")
 
 
 def _written_by() -> str:

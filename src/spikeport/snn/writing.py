@@ -27,7 +27,9 @@ def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> Non
         what = "is not a folder" if parent.exists() else "does not exist"
         raise SpikeportError(f"{target}: cannot be written, {parent} {what}", hint=f"mkdir -p {parent}")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise SpikeportError(f"{target}: cannot be written, no permission to write in {parent}", hint="-o a path in a folder of yours")
+        raise SpikeportError(
+            f"{target}: cannot be written, no permission in {parent}", hint="-o a path in a folder of yours"
+        )
 
 
 @contextmanager

@@ -52,7 +52,10 @@ class Window:
 
 @runtime_checkable
 class Task(Protocol):
-    """A task: a name, its channels, its clock, seeded trials and its rules (read-only, so that a frozen dataclass fits)."""
+    """A task: a name, its channels, its clock, seeded trials and its rules; read-only, so a frozen dataclass fits.
+
+    A task that ends (a file of trials) also has an int `n_trials`; one without makes as many trials as one asks for.
+    """
 
     @property
     def name(self) -> str: ...

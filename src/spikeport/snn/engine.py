@@ -1,0 +1,324 @@
+"""The fast simulator: the canonical step (reference.py) in numba, over many trials and many candidates at once.
+
+In float64 it gives the reference's spikes, every one, because it adds the same numbers in the same order; float32 is
+faster and differs in some. A trial's result depends on (seed, trial) only: not on the batch, the threads or the other
+candidates.
+
+    recording = simulate(network, inputs, seed=0)              one network
+    engine = Engine([network_a, network_b]); engine.run(...)   candidates side by side
+    state = engine.start(1); engine.step(state, u)             streaming, one step per call
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spikeport.snn import noise
+from spikeport.snn.drive import Drive, Inputs, initial_v, resolve
+from spikeport.snn.engine_kernel import REF, K, Feed, Memory, Sink, V, advance
+from spikeport.snn.engine_kernel import W as LANES
+from spikeport.snn.engine_plan import POP, W, compile_networks
+from spikeport.snn.errors import SpikeportError
+from spikeport.snn.neurons import Array, per_unit
+from spikeport.snn.recording import Recording, SpikeTrains
+from spikeport.snn.spiking import SpikingNetwork, sample_index
+
+Floats = NDArray[np.floating]
+DTYPES: dict[str, type[np.floating]] = {"float32": np.float32, "float64": np.float64}
+
+
+@dataclass(kw_only=True)
+class EngineState:
+    """Where a run stands after k steps; changed in place by `advance`, `run` and `step`. `copy()` is a snapshot."""
+
+    memory: Memory
+    k: int
+    seed: int
+    first_trial: int
+    with_noise: bool
+    n_batch: int
+
+    def copy(self) -> EngineState:
+        v = self.memory.v.copy()
+        memory = Memory(v, v.view(np.uint64), *(part.copy() for part in self.memory[2:]))
+        return EngineState(memory=memory, k=self.k, seed=self.seed, first_trial=self.first_trial, with_noise=self.with_noise, n_batch=self.n_batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What candidates did: outputs (batch, candidates, outputs, time), counts (batch, candidates, units) of spikes,
+    events (n, 4) int32 of (step, trial, candidate, unit) and v (batch, candidates, time, units) where recorded."""
+
+    outputs: Floats
+    counts: NDArray[np.int64]
+    events: NDArray[np.int32]
+    v: Floats
+
+
+class Engine:
+    """Networks compiled for the kernel: candidates that differ in numbers only. dtype: "float64" or "float32"."""
+
+    def __init__(self, networks: SpikingNetwork | Sequence[SpikingNetwork], *, dtype: str = "float64") -> None:
+        if dtype not in DTYPES:
+            raise SpikeportError(f"engine: dtype '{dtype}', must be one of {', '.join(DTYPES)}")
+        self.networks = (networks,) if isinstance(networks, SpikingNetwork) else tuple(networks)
+        if not self.networks:
+            raise SpikeportError("engine: no networks, must be at least 1")
+        self.network = self.networks[0]
+        self.dtype = DTYPES[dtype]
+        self._layout = compile_networks(self.networks, self.dtype)
+        self._stream: dict[int, _Stream] = {}
+
+    def start(
+        self, n_batch: int, *, seed: int = 0, first_trial: int = 0, with_noise: bool = True, v0: Mapping[str, Array] | None = None
+    ) -> EngineState:
+        """State before the first step of trials first_trial .. first_trial + n_batch - 1."""
+        noise.check_key(seed=seed, trial=first_trial + n_batch - 1)
+        layout, c = self._layout, len(self.networks)
+        v, x, holds, r = (np.zeros((n_batch, c, size), dtype=self.dtype) for size in layout.sizes)
+        for i, network in enumerate(self.networks):
+            for population in network.populations:
+                at, n = layout.tile_of[population.name]
+                where = _unit_offsets(at, n)
+                v[:, i, where + int(V)] = initial_v(network, population, n_batch, seed, first_trial, v0)
+                v[:, i, where + int(REF)] = np.trunc(per_unit(population.ref0, n))
+        slots = layout.slots
+        memory = Memory(
+            v=v,
+            v64=v.view(np.uint64),
+            x=x,
+            holds=holds,
+            r=r,
+            ring_n=np.zeros((n_batch, c, slots, len(layout.plan.sources)), dtype=np.int32),
+            ring_i=np.zeros((n_batch, c, slots, layout.ring_units), dtype=np.int32),
+            ring_c=np.zeros((n_batch, c, slots, layout.ring_units), dtype=self.dtype),
+        )
+        return EngineState(memory=memory, k=0, seed=seed, first_trial=first_trial, with_noise=with_noise, n_batch=n_batch)
+
+    def run(
+        self,
+        state: EngineState,
+        inputs: Inputs | None = None,
+        *,
+        n_steps: int | None = None,
+        n_threads: int | None = 1,
+        record_spikes: bool = False,
+        record_outputs: bool = True,
+        record_v: bool = False,
+    ) -> Run:
+        """Move `state` on by n_steps (default: as long as the inputs last), all candidates on the same inputs and noise.
+
+        Inputs start at the state's first step after this call's beginning: a run can be cut, with its inputs, between
+        samples. n_threads: trials are shared out; None is one per core.
+        """
+        drive = resolve(self.network, inputs, n_steps, state.n_batch)
+        layout, c, t = self._layout, len(self.networks), drive.n_steps
+        units = self.network.n_neurons
+        sink = Sink(
+            out=np.zeros((state.n_batch, c, layout.n_outputs, t if record_outputs else 0), dtype=self.dtype),
+            trace=np.zeros((state.n_batch, c, t if record_v else 0, units), dtype=self.dtype),
+            counts=np.zeros((state.n_batch, c, units), dtype=np.int64),
+        )
+        feed = _feed(self.network, drive, self.dtype)
+        n_threads = (os.cpu_count() or 1) if n_threads is None else n_threads
+        bounds = np.linspace(0, state.n_batch, min(n_threads, state.n_batch) + 1).astype(int)
+        jobs = [(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+
+        def work(job: tuple[int, int]) -> NDArray[np.int32]:
+            return np.asarray(self._advance(state, feed, sink, *job, t, record_spikes))
+
+        if len(jobs) == 1:
+            parts = [work(jobs[0])]
+        else:
+            with ThreadPoolExecutor(len(jobs)) as pool:
+                parts = list(pool.map(work, jobs))
+        state.k += t
+        return Run(outputs=sink.out, counts=sink.counts, events=np.concatenate(parts), v=sink.trace)
+
+    def step(self, state: EngineState, inputs: ArrayLike | Mapping[str, ArrayLike] | None = None, *, n_steps: int = 1) -> Step:
+        """One step (or n_steps with the inputs held): (batch, n) values of held inputs, counts of spike inputs.
+
+        Spike inputs arrive in the first of the n_steps. The result's arrays are the engine's own and are overwritten
+        by the next call; candidates must be one.
+        """
+        stream = self._stream.get(state.n_batch)
+        if stream is None:
+            stream = self._stream[state.n_batch] = _Stream(self, state.n_batch)
+        stream.load(inputs, n_steps)
+        self._advance(state, stream.feed, stream.sink, 0, state.n_batch, n_steps, False, stream.nz, stream.scratch, stream.acc)
+        state.k += n_steps
+        return stream.step
+
+    def _advance(
+        self, state: EngineState, feed: Feed, sink: Sink, b0: int, b1: int, n_steps: int, record: bool,
+        nz: Floats | None = None, scratch: NDArray[np.uint32] | None = None, acc: Floats | None = None,
+    ) -> NDArray[np.int32]:  # fmt: skip
+        padded = self._layout.padded_units
+        if nz is None or scratch is None or acc is None:  # a thread's own
+            nz, scratch = np.zeros((K, padded), dtype=self.dtype), np.zeros((noise.WORDS, padded), dtype=np.uint32)
+            acc = np.zeros(W, dtype=self.dtype)
+        noisy = state.with_noise and self._layout.noisy
+        return np.asarray(advance(self._layout.plan, feed, state.memory, sink, b0, b1, state.k, n_steps, np.uint64(state.seed),
+                                  state.first_trial, noisy, True, nz, scratch, acc, LANES, record))  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One streaming step: spikes, population -> (batch, n) counts; outputs, read-out -> (batch, n_outputs)."""
+
+    spikes: Mapping[str, NDArray[np.int64]]
+    outputs: Mapping[str, Floats]
+
+
+class _Stream:
+    """Buffers of the streaming form, made once per batch size."""
+
+    def __init__(self, engine: Engine, n_batch: int) -> None:
+        network, layout = engine.network, engine._layout
+        if len(engine.networks) != 1:
+            raise SpikeportError(f"engine: step() with {len(engine.networks)} candidates, must be 1")
+        self.network, self.dtype, self.n_batch = network, engine.dtype, n_batch
+        self.held = {i.name: np.zeros((1, n_batch, i.n)) for i in network.held_inputs}
+        self.events = {i.name: np.zeros((n_batch, i.n), dtype=np.int64) for i in network.spike_inputs}
+        self.nz = np.zeros((K, layout.padded_units), dtype=engine.dtype)
+        self.scratch = np.zeros((noise.WORDS, layout.padded_units), dtype=np.uint32)
+        self.acc = np.zeros(W, dtype=engine.dtype)
+        self._make(1)
+
+    def _make(self, n_steps: int) -> None:
+        """Views for calls of n_steps steps."""
+        self.n_steps = n_steps
+        network = self.network
+        sizes = np.cumsum([0, *(i.n for i in network.held_inputs)])
+        out = sum(r.weight.shape[0] for r in network.readouts)
+        self.sink = Sink(
+            out=np.zeros((self.n_batch, 1, out, n_steps), dtype=self.dtype),
+            trace=np.zeros((self.n_batch, 1, 0, 0), dtype=self.dtype),
+            counts=np.zeros((self.n_batch, 1, network.n_neurons), dtype=np.int64),
+        )
+        self.u = np.zeros((self.n_batch, int(sizes[-1])), dtype=self.dtype)
+        self.feed = Feed(
+            u=self.u, u_start=sizes[:-1].astype(np.int64), sample=np.zeros((len(sizes) - 1, n_steps), dtype=np.int64),
+            changed=np.zeros(n_steps, dtype=np.bool_), ev_start=np.zeros((len(self.events), self.n_batch, n_steps + 1), dtype=np.int64),
+            ev_unit=np.zeros(0, dtype=np.int32), ev_count=np.zeros(0, dtype=self.dtype),
+        )  # fmt: skip
+        units = np.cumsum([0, *(p.n for p in network.populations)])
+        rows = np.cumsum([0, *(r.weight.shape[0] for r in network.readouts)])
+        self.step = Step(
+            spikes={p.name: self.sink.counts[:, 0, units[i] : units[i + 1]] for i, p in enumerate(network.populations)},
+            outputs={r.name: self.sink.out[:, 0, rows[i] : rows[i + 1], -1] for i, r in enumerate(network.readouts)},
+        )
+
+    def load(self, inputs: ArrayLike | Mapping[str, ArrayLike] | None, n_steps: int) -> None:
+        """Take this call's inputs into the buffers; refuse what does not fit."""
+        if n_steps != self.n_steps:
+            self._make(n_steps)
+        self.sink.counts[:] = 0
+        given = inputs if isinstance(inputs, Mapping) else ({} if inputs is None else {self.network.inputs[0].name: inputs})
+        if len(given) != len(self.network.inputs):
+            names = ", ".join(i.name for i in self.network.inputs) or "none"
+            raise SpikeportError(f"engine: step() got inputs {', '.join(given) or 'none'}, the network's are: {names}")
+        at = 0
+        for port in self.network.inputs:
+            value = np.asarray(given[port.name]) if port.name in given else np.empty(0)
+            if value.shape != (self.n_batch, port.n) or not np.isfinite(value).all():
+                raise SpikeportError(f"engine: step() input '{port.name}' of shape {value.shape}, must be {(self.n_batch, port.n)} and finite")
+            if port.name in self.held:
+                self.u[:, at : at + port.n] = value
+                at += port.n
+            else:
+                self.events[port.name][:] = value
+        if self.events:
+            trains = {name: SpikeTrains.from_dense(e[None]) for name, e in self.events.items()}
+            starts, unit, count = _events(self.network, trains, self.n_batch, n_steps, self.dtype)
+            self.feed = self.feed._replace(ev_start=starts, ev_unit=unit, ev_count=count)
+
+
+def simulate(
+    network: SpikingNetwork,
+    inputs: Inputs | None = None,
+    *,
+    n_steps: int | None = None,
+    n_batch: int | None = None,
+    seed: int = 0,
+    first_trial: int = 0,
+    with_noise: bool = True,
+    v0: Mapping[str, Array] | None = None,
+    record: Collection[str] = (),
+    dtype: str = "float64",
+    n_threads: int | None = None,
+) -> Recording:
+    """Run one network; the same call as reference.simulate, the same spikes in float64.
+
+    record: traces by name; the engine has "population.v" (the reference has synaptic states too).
+    """
+    unknown = [name for name in record if name not in {f"{p.name}.v" for p in network.populations}]
+    if unknown:
+        known = ", ".join(f"{p.name}.v" for p in network.populations)
+        raise SpikeportError(f"record: the engine has no trace {', '.join(unknown)}", [f"it has: {known}"], hint="the reference simulator records synaptic states too")
+    drive = resolve(network, inputs, n_steps, n_batch)
+    engine = Engine(network, dtype=dtype)
+    state = engine.start(drive.n_batch, seed=seed, first_trial=first_trial, with_noise=with_noise, v0=v0)
+    run = engine.run(state, {**drive.held, **drive.spikes}, n_steps=drive.n_steps, n_threads=n_threads, record_spikes=True, record_v=bool(record))
+    return _recording(network, run, drive, record, engine._layout.first_unit)
+
+
+def _recording(network: SpikingNetwork, run: Run, drive: Drive, record: Collection[str], first_unit: Mapping[str, int]) -> Recording:
+    spikes, traces, outputs, row = {}, {}, {}, 0
+    for p in network.populations:
+        first = first_unit[p.name]
+        mine = run.events[(run.events[:, 3] >= first) & (run.events[:, 3] < first + p.n)]
+        spikes[p.name] = SpikeTrains.build(mine[:, 0], mine[:, 1], mine[:, 3] - first, (drive.n_steps, drive.n_batch, p.n))
+        if f"{p.name}.v" in record:
+            traces[f"{p.name}.v"] = run.v[:, 0, :, first : first + p.n].transpose(1, 0, 2)
+    for r in network.readouts:
+        n = r.weight.shape[0]
+        outputs[r.name] = run.outputs[:, 0, row : row + n].transpose(2, 0, 1)
+        row += n
+    return Recording(dt=network.dt, n_steps=drive.n_steps, n_batch=drive.n_batch, spikes=spikes, outputs=outputs, traces=traces)
+
+
+def _unit_offsets(at: int, n: int) -> NDArray[np.int64]:
+    unit = np.arange(n)
+    return at + unit // W * POP + unit % W
+
+
+def _feed(network: SpikingNetwork, drive: Drive, dtype: type[np.floating]) -> Feed:
+    steps = np.arange(1, drive.n_steps + 1)
+    samples = [sample_index(steps, network.dt, i, drive.held[i.name].shape[0]) for i in network.held_inputs]
+    sample = np.array(samples, dtype=np.int64).reshape(len(samples), drive.n_steps)
+    changed = np.zeros(drive.n_steps, dtype=np.bool_)
+    changed[1:] = (np.diff(sample, axis=1) != 0).any(axis=0)
+    flat = [drive.held[i.name].transpose(1, 0, 2).reshape(drive.n_batch, -1) for i in network.held_inputs]
+    u = np.concatenate(flat, axis=1) if flat else np.zeros((drive.n_batch, 0))
+    starts, unit, count = _events(network, drive.spikes, drive.n_batch, drive.n_steps, dtype)
+    return Feed(
+        u=np.ascontiguousarray(u, dtype=dtype), u_start=np.cumsum([0, *(f.shape[1] for f in flat)])[:-1].astype(np.int64),
+        sample=sample, changed=changed, ev_start=starts, ev_unit=unit, ev_count=count,
+    )  # fmt: skip
+
+
+def _events(
+    network: SpikingNetwork, spikes: Mapping[str, SpikeTrains], n_batch: int, n_steps: int, dtype: type[np.floating]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.floating]]:
+    """Given spikes by (input, trial, step): where each step's begin, which channel, how many."""
+    starts = np.zeros((len(network.spike_inputs), n_batch, n_steps + 1), dtype=np.int64)
+    units, counts, total = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=dtype)], 0
+    for j, port in enumerate(network.spike_inputs):
+        s = spikes[port.name]
+        inside = s.step < n_steps
+        key = s.batch[inside].astype(np.int64) * n_steps + s.step[inside]
+        order = np.argsort(key, kind="stable")  # within a step the neurons stay ascending
+        edges = np.searchsorted(key[order], np.arange(n_batch * n_steps + 1)) + total
+        starts[j, :, :n_steps] = edges[:-1].reshape(n_batch, n_steps)
+        starts[j, :, n_steps] = edges[n_steps::n_steps]
+        units.append(s.neuron[inside][order])
+        counts.append(s.count[inside][order].astype(dtype))
+        total += int(inside.sum())
+    return starts, np.concatenate(units), np.concatenate(counts)
