@@ -8,7 +8,7 @@ by forward Euler at the network's own dt, as it was trained:
     r[k] = phi(x[k]),    o[k] = w_out r[k] + b_out
 
 The noise of a step has standard deviation `noise_sd`, unscaled by dt, as published.
-Source: Kim, Li & Sejnowski, PNAS 2019, eqs. 1-3, and their code.
+Source: Kim, Li & Sejnowski, PNAS 2019, Methods, and their code.
 """
 
 from __future__ import annotations

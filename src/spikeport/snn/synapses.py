@@ -23,7 +23,7 @@ class DoubleExponential:
 
         ds/dt = -s / tau_decay + h,    dh/dt = -h / tau_rise,    h jumps by w / (tau_rise tau_decay)
 
-    tau_rise, tau_decay: s, a number or one per unit.  Source: Kim, Li & Sejnowski, PNAS 2019, eqs. 5-6.
+    tau_rise, tau_decay: s, a number or one per unit.  Source: Kim, Li & Sejnowski, PNAS 2019, Methods.
     """
 
     tau_rise: PerUnit

@@ -1,0 +1,238 @@
+"""Converting a network: search the lambda, then measure the winner on fresh trials."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from spikeport.convert.grid import PUBLISHED_GRID, parse_grid
+from spikeport.convert.presets import Preset, get_preset
+from spikeport.convert.search import Candidate, Progress, Search, run_parts
+from spikeport.convert.sources import load_source
+from spikeport.convert.transfer import losses, transfer
+from spikeport.snn.errors import SpikeportError
+from spikeport.snn.losses import Loss
+from spikeport.snn.measures import wilson
+from spikeport.snn.rate import RateNetwork, simulate_rate
+from spikeport.snn.spiking import SpikingNetwork, steps_of
+from spikeport.snn.tasks import Task, get_task
+
+RATE_BATCH = 100  # trials of the rate network at once
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """An accuracy: right of trials, with its 95 % Wilson interval."""
+
+    right: int
+    trials: int
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.trials
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson(self.right, self.trials, CONFIDENCE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """A converted network and what it cost.
+
+    rate, spiking: rule -> accuracy on the same fresh trials, which the search did not see.  mean_rate_hz: spikes per
+    second and unit on them.  search: the curve.  distance: root mean square between spiking and rate outputs, where
+    there was no task.  warnings: what a user should look at.
+    """
+
+    network: SpikingNetwork
+    inverse_lambda: float
+    task: str
+    rule: str | None
+    rate: dict[str, Measured]
+    spiking: dict[str, Measured]
+    mean_rate_hz: float
+    distance: float | None
+    search: tuple[Candidate, ...]
+    losses: tuple[Loss, ...]
+    warnings: tuple[str, ...]
+    seed: int
+    preset: str
+    dtype: str
+    seconds: float
+    search_seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `spikeport convert --json` prints."""
+        found: dict[str, Any] = {}
+        if self.rule is not None:
+            spiking, rate = self.spiking[self.rule], self.rate[self.rule]
+            found |= {"rate_accuracy": rate.accuracy, "rate_interval": list(rate.interval), "spiking_accuracy": spiking.accuracy,
+                      "trials": spiking.trials, "interval": list(spiking.interval), "confidence": CONFIDENCE}  # fmt: skip
+            for rule, measured in self.spiking.items():
+                found[f"rate_accuracy_{rule}"] = self.rate[rule].accuracy
+                found[f"spiking_accuracy_{rule}"] = measured.accuracy
+                found[f"interval_{rule}"] = list(measured.interval)
+        return found | {
+            "distance": self.distance,
+            "inverse_lambda": self.inverse_lambda,
+            "mean_rate_hz": self.mean_rate_hz,
+            "task": self.task,
+            "rule": self.rule,
+            "preset": self.preset,
+            "seed": self.seed,
+            "dtype": self.dtype,
+            "dt": self.network.dt,
+            "seconds": self.seconds,
+            "search_seconds": self.search_seconds,
+            "search": [c.as_dict() for c in self.search],
+            "losses": [{"what": loss.what, "where": loss.where, "how_much": loss.how_much} for loss in self.losses],
+            "warnings": list(self.warnings),
+        }
+
+
+def convert_network(
+    source: RateNetwork | str | Path,
+    task: Task | str | Path,
+    *,
+    grid: str | Sequence[float] = PUBLISHED_GRID,
+    bracket: tuple[float, float] | None = None,
+    trials: int | None = None,
+    test_trials: int | None = None,
+    seed: int = 0,
+    preset: str | Preset = "standard",
+    dt: float | None = None,
+    rule: str | None = None,
+    objective: str = "accuracy",
+    fast: bool = False,
+    dtype: str = "float32",
+    scheduler: str | None = None,
+    n_jobs: int = -1,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Convert `source` for `task`: the best lambda of `grid` (or of `bracket`, low and high 1/lambda) and its accuracy.
+
+    trials: per candidate in the search (default 100); test_trials: fresh ones for the accuracy (default 1000; a file's
+    trials are halved by default, and never used twice).  rule: one of the task's (default: its first).  objective:
+    "accuracy", or "distance" to the rate network's outputs, which needs no labels.  fast: stop candidates that can no
+    longer win; the winner is the same.  dt: s.  scheduler: a Dask scheduler's address.
+    """
+    started = time.perf_counter()
+    network = source if isinstance(source, RateNetwork) else load_source(source)
+    task = get_task(task) if isinstance(task, (str, Path)) else task
+    settings = get_preset(preset) if isinstance(preset, str) else preset
+    settings = settings if dt is None else replace(settings, dt=dt)
+    check_fit(network, task)
+    trials, test_trials = _trial_numbers(task, trials, test_trials)
+    search = Search(
+        build=_Build(network, settings), task=task, rule=_rule(task, rule, objective), source=network, trials=trials,
+        seed=seed, dtype=dtype, fast=fast, scheduler=scheduler, n_jobs=n_jobs, progress=progress,
+    )  # fmt: skip
+    values = parse_grid(grid)
+    transfer(network, values[0], preset=settings)  # refuses settings before the work starts
+    candidates = search.within(*bracket) if bracket is not None else search.over(values)
+    best = candidates[search.best(candidates)]
+    search_seconds = time.perf_counter() - started
+    winner = transfer(network, best.inverse_lambda, preset=settings)
+    right, spikes, squared = run_parts([winner], search, first=trials, n=test_trials, progress=progress)
+    judged = search.rule is not None
+    seconds = steps_of(task.n_samples, winner.held_inputs[0], winner.dt) * winner.dt
+    spiking = {r: Measured(right=int(n[0]), trials=test_trials) for r, n in right.items()} if judged else {}
+    provenance = {**winner.provenance, "task": task.name, "rule": search.rule, "seed": seed, "search_trials": trials}
+    return Conversion(
+        network=replace(winner, provenance=provenance | {"test_trials": test_trials, "spiking_right": {r: m.right for r, m in spiking.items()}}),
+        inverse_lambda=best.inverse_lambda,
+        task=task.name,
+        rule=search.rule,
+        rate=rate_accuracy(network, task, seed=seed, first=trials, n=test_trials) if judged else {},
+        spiking=spiking,
+        mean_rate_hz=float(spikes[0] / (test_trials * seconds * winner.n_neurons)),
+        distance=None if judged else float(squared[0] ** 0.5),
+        search=candidates,
+        losses=tuple(losses(network, settings)),
+        warnings=tuple(_warnings(candidates, best, spiking)),
+        seed=seed,
+        preset=settings.name,
+        dtype=dtype,
+        seconds=time.perf_counter() - started,
+        search_seconds=search_seconds,
+    )
+
+
+@dataclass(frozen=True)
+class _Build:
+    """1/lambda -> candidate; a class, because a Dask worker must be able to unpickle it."""
+
+    source: RateNetwork
+    preset: Preset
+
+    def __call__(self, inverse_lambda: float) -> SpikingNetwork:
+        return transfer(self.source, inverse_lambda, preset=self.preset)
+
+
+def rate_accuracy(network: RateNetwork, task: Task, *, seed: int, first: int, n: int) -> dict[str, Measured]:
+    """The rate network on trials first .. first + n - 1, with its own noise, by each rule of the task."""
+    right = dict.fromkeys(task.rules, 0)
+    for start in range(0, n, RATE_BATCH):
+        trials = task.trials(min(RATE_BATCH, n - start), seed=seed, first=first + start)
+        outputs = simulate_rate(network, trials.inputs, seed=seed, first_trial=first + start).outputs
+        for rule in right:
+            right[rule] += int(task.judge(outputs, trials, dt=network.dt, kind="rate", rule=rule).sum())
+    return {rule: Measured(right=k, trials=n) for rule, k in right.items()}
+
+
+def check_fit(network: RateNetwork, task: Task) -> None:
+    """Refuse a task whose channels or clock are not the network's, all problems at once."""
+    problems = []
+    if task.n_inputs != network.n_inputs:
+        problems.append(f"inputs: the task has {task.n_inputs} channels, the network takes {network.n_inputs}")
+    if task.n_outputs != network.n_outputs:
+        problems.append(f"outputs: the task judges {task.n_outputs}, the network has {network.n_outputs}")
+    if abs(task.dt - network.dt) > 1e-9:
+        problems.append(f"clock: the task has a sample every {task.dt:g} s, the network steps by {network.dt:g} s")
+    if problems:
+        raise SpikeportError(f"task '{task.name}' does not fit the network", problems, hint="spikeport inspect MODEL   shows what it takes")
+
+
+def _rule(task: Task, rule: str | None, objective: str) -> str | None:
+    if objective not in ("accuracy", "distance"):
+        raise SpikeportError(f"objective '{objective}' is unknown, must be accuracy or distance")
+    if objective == "distance":
+        return None
+    if rule is not None and rule not in task.rules:
+        raise SpikeportError(f"rule '{rule}': task '{task.name}' has {', '.join(task.rules)}")
+    return rule if rule is not None else task.rules[0]
+
+
+def _trial_numbers(task: Task, trials: int | None, test_trials: int | None) -> tuple[int, int]:
+    available: int | None = getattr(task, "n_trials", None)
+    if available is None:
+        trials, test_trials = 100 if trials is None else trials, 1000 if test_trials is None else test_trials
+    elif trials is None:
+        test_trials = available - available // 2 if test_trials is None else test_trials
+        trials = available - test_trials
+    elif test_trials is None:
+        test_trials = available - trials
+    for name, n in (("trials", trials), ("test trials", test_trials)):
+        if n < 1:
+            of = "" if available is None else f" (the file has {available} in all)"
+            raise SpikeportError(f"{name}: {n}{of}, must be at least 1", hint="--trials 100 --test-trials 1000")
+    if available is not None and trials + test_trials > available:
+        raise SpikeportError(f"trials: {trials} for the search and {test_trials} fresh ones, the file has {available}", ["no trial is used twice"])
+    return trials, test_trials
+
+
+def _warnings(candidates: Sequence[Candidate], best: Candidate, spiking: dict[str, Measured]) -> list[str]:
+    found = []
+    if len(candidates) > 1 and best.inverse_lambda in (candidates[0].inverse_lambda, candidates[-1].inverse_lambda):
+        found.append(f"the best 1/lambda, {best.inverse_lambda:g}, is the end of the grid: a wider one may hold a better")
+    if best.mean_rate_hz == 0:
+        found.append("the network is silent: no unit fired in any trial")
+    accuracies = {rule: m.accuracy for rule, m in spiking.items()}
+    if accuracies and max(accuracies.values()) - min(accuracies.values()) > 0.05:
+        found.append("the rules disagree: " + ", ".join(f"{a:.3f} by {r}" for r, a in accuracies.items()))
+    return found

@@ -1,0 +1,243 @@
+"""The search over lambda: candidates x trials in the engine, on any joblib backend.
+
+Every candidate sees the same trials with the same noise (common random numbers), so candidates differ by lambda
+alone. The winner has the highest accuracy; ties go to the middle of the plateau.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeport.convert.evaluate import Part, evaluate
+from spikeport.convert.grid import bracket as bracket_grid
+from spikeport.convert.grid import middle_of_plateau
+from spikeport.snn.errors import MissingDependencyError, SpikeportError
+from spikeport.snn.rate import RateNetwork
+from spikeport.snn.spiking import SpikingNetwork, steps_of
+from spikeport.snn.tasks.base import Task
+
+Progress = Callable[[int, int, str], None]  # done, total, what
+Build = Callable[[float], SpikingNetwork]
+
+CHUNK = 10  # trials in a job: long enough to hide its start, short enough for a progress bar and for Ctrl-C
+CHUNK_BYTES = 64 * 2**20  # of a job's outputs, at most
+ZOOMS = 2  # rounds of refinement of a bracket
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One lambda, over `trials` trials. accuracy: by the rule in use; by_rule: by each rule of the task. distance: root
+    mean square between spiking and rate outputs, where it was the objective. stopped: it could no longer win."""
+
+    inverse_lambda: float
+    accuracy: float | None
+    by_rule: dict[str, float]
+    mean_rate_hz: float
+    distance: float | None
+    trials: int
+    stopped: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"inverse_lambda": self.inverse_lambda, "accuracy": self.accuracy, "mean_rate_hz": self.mean_rate_hz}
+        found |= {f"accuracy_{rule}": value for rule, value in self.by_rule.items()}
+        return found | {"distance": self.distance, "trials": self.trials, "stopped": self.stopped}
+
+
+class SearchInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a search; `candidates` is what was measured until then."""
+
+    def __init__(self, candidates: tuple[Candidate, ...], done: int, total: int) -> None:
+        super().__init__(f"search interrupted after {done} of {total} jobs")
+        self.candidates, self.done, self.total = candidates, done, total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What to search: how to build a candidate, on which task, judged how. rule: None for the distance objective."""
+
+    build: Build
+    task: Task
+    rule: str | None
+    source: RateNetwork
+    trials: int
+    seed: int = 0
+    dtype: str = "float32"
+    fast: bool = False
+    scheduler: str | None = None
+    n_jobs: int = -1
+    progress: Progress | None = None
+
+    def over(self, grid: Sequence[float]) -> tuple[Candidate, ...]:
+        """The curve over a grid, a candidate per value, in the grid's order."""
+        if not grid:
+            raise SpikeportError("search: an empty grid, must have at least 1 value of 1/lambda")
+        if self.trials < 1:
+            raise SpikeportError(f"search: {self.trials} trials, must be at least 1", hint="--trials 100")
+        networks = [self.build(v) for v in grid]
+        tally = _Tally(len(grid), self.task.rules)
+        with _backend(self.scheduler):
+            return self._run(grid, networks, tally)
+
+    def within(self, low: float, high: float) -> tuple[Candidate, ...]:
+        """The curve over a bracket: a coarse grid, then twice a finer one around the best; sorted."""
+        found = list(self.over(bracket_grid(low, high)))
+        for _ in range(ZOOMS):
+            found.sort(key=lambda c: c.inverse_lambda)
+            best = self.best(found)
+            left, right = found[max(best - 1, 0)].inverse_lambda, found[min(best + 1, len(found) - 1)].inverse_lambda
+            known = {round(c.inverse_lambda, 9) for c in found}
+            fresh = [v for v in bracket_grid(left, right, 7) if round(v, 9) not in known]
+            if not fresh:
+                break
+            found += self.over(fresh)
+        return tuple(sorted(found, key=lambda c: c.inverse_lambda))
+
+    def best(self, candidates: Sequence[Candidate]) -> int:
+        """The winner's index; candidates that were stopped early cannot win."""
+        return middle_of_plateau([-np.inf if c.stopped else self._score(c) for c in candidates])
+
+    def _score(self, candidate: Candidate) -> float:
+        value = candidate.accuracy if self.rule is not None else candidate.distance
+        assert value is not None
+        return value if self.rule is not None else -value
+
+    def _run(self, grid: Sequence[float], networks: list[SpikingNetwork], tally: _Tally) -> tuple[Candidate, ...]:
+        chunks = _chunks(self.trials, chunk_size(networks[0], self.task, len(networks), self.trials, _workers(self)))
+        done = 0
+        try:
+            for group in _groups(chunks, _workers(self) if self.fast and self.rule is not None else len(chunks)):
+                alive = [i for i in range(len(grid)) if not tally.stopped[i]]
+                for part in _in_parallel(self, [networks[i] for i in alive], group):
+                    tally.add(alive, part)
+                    done += 1
+                    if self.progress is not None:
+                        self.progress(done, len(chunks), "search")
+                if self.fast and self.rule is not None:
+                    tally.stop_hopeless(self.rule, self.trials)
+        except KeyboardInterrupt:
+            raise SearchInterrupted(tally.candidates(grid, self), done, len(chunks)) from None
+        return tally.candidates(grid, self)
+
+
+class _Tally:
+    """Counts of all candidates while a search runs."""
+
+    def __init__(self, n: int, rules: Sequence[str]) -> None:
+        self.trials = np.zeros(n, dtype=np.int64)
+        self.right = {rule: np.zeros(n, dtype=np.int64) for rule in rules}
+        self.spikes = np.zeros(n, dtype=np.int64)
+        self.distance = np.zeros(n)
+        self.stopped = np.zeros(n, dtype=np.bool_)
+
+    def add(self, alive: Sequence[int], part: Part) -> None:
+        for rule, right in part.right.items():
+            self.right[rule][alive] += right.sum(axis=1)
+        self.spikes[alive] += part.spikes.sum(axis=1)
+        self.distance[alive] += part.distance.sum(axis=1)
+        self.trials[alive] += part.spikes.shape[1]
+
+    def stop_hopeless(self, rule: str, total: int) -> None:
+        """Stop who would lose even if every trial left were right: the winner, and its ties, stay what they were."""
+        right = self.right[rule]
+        reachable = right + (total - self.trials)
+        self.stopped |= reachable < right[~self.stopped].max()
+
+    def candidates(self, grid: Sequence[float], search: Search) -> tuple[Candidate, ...]:
+        network = search.build(grid[0])
+        seconds = steps_of(search.task.n_samples, network.held_inputs[0], network.dt) * network.dt
+        found = []
+        for i, value in enumerate(grid):
+            n = int(self.trials[i])
+            if n == 0:
+                continue  # an interrupted search: nothing is known of it
+            by_rule = {rule: int(right[i]) / n for rule, right in self.right.items()} if search.rule is not None else {}
+            found.append(
+                Candidate(
+                    inverse_lambda=float(value),
+                    accuracy=by_rule[search.rule] if search.rule is not None else None,
+                    by_rule=by_rule,
+                    mean_rate_hz=float(self.spikes[i] / (n * seconds * network.n_neurons)),
+                    distance=float(np.sqrt(self.distance[i] / n)) if search.rule is None else None,
+                    trials=n,
+                    stopped=bool(self.stopped[i]),
+                )
+            )
+        return tuple(found)
+
+
+def run_parts(
+    networks: Sequence[SpikingNetwork], search: Search, *, first: int, n: int, progress: Progress | None = None
+) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64], Any]:
+    """Trials first .. first + n - 1 on the search's backend: (rule -> right per candidate, spikes, squared distance)."""
+    tally = _Tally(len(networks), search.task.rules)
+    chunks = _chunks(n, chunk_size(networks[0], search.task, len(networks), n, _workers(search)), first)
+    with _backend(search.scheduler):
+        for done, part in enumerate(_in_parallel(search, list(networks), chunks), start=1):
+            tally.add(range(len(networks)), part)
+            if progress is not None:
+                progress(done, len(chunks), "fresh trials")
+    return tally.right, tally.spikes, tally.distance / n
+
+
+def chunk_size(network: SpikingNetwork, task: Task, n_candidates: int, trials: int, workers: int) -> int:
+    """Trials in a job: at most CHUNK, fewer where outputs are large or workers would idle."""
+    steps = steps_of(task.n_samples, network.held_inputs[0], network.dt)
+    outputs = sum(r.weight.shape[0] for r in network.readouts)
+    fits = CHUNK_BYTES // max(1, steps * n_candidates * outputs * 8)
+    return max(1, min(CHUNK, fits, -(-trials // max(1, workers))))
+
+
+def _chunks(n: int, size: int, first: int = 0) -> list[tuple[int, int]]:
+    return [(first + i, min(size, n - i)) for i in range(0, n, size)]
+
+
+def _groups(chunks: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int, int]]]:
+    for i in range(0, len(chunks), size):
+        yield chunks[i : i + size]
+
+
+def _in_parallel(search: Search, networks: Sequence[SpikingNetwork], chunks: Sequence[tuple[int, int]]) -> Iterator[Part]:
+    """Parts as they are done; threads by default (the engine releases the interpreter lock), else the named cluster."""
+    source = search.source if search.rule is None else None
+    jobs = [
+        joblib.delayed(evaluate)(networks, search.task, seed=search.seed, first=first, n=n, dtype=search.dtype, source=source)
+        for first, n in chunks
+    ]
+    if search.scheduler is None:
+        yield from joblib.Parallel(n_jobs=search.n_jobs, prefer="threads", return_as="generator_unordered")(jobs)
+    else:
+        for i in range(0, len(jobs), _workers(search)):  # in rounds, for the progress bar
+            yield from joblib.Parallel(n_jobs=-1)(jobs[i : i + _workers(search)])
+
+
+def _workers(search: Search) -> int:
+    if search.scheduler is not None:
+        from distributed import get_client
+
+        return max(1, sum(get_client().nthreads().values()))
+    return int(joblib.effective_n_jobs(search.n_jobs))
+
+
+@contextmanager
+def _backend(scheduler: str | None) -> Iterator[None]:
+    """The joblib backend: local threads, or the Dask cluster at `scheduler` ("tcp://host:port")."""
+    if scheduler is None:
+        yield
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise MissingDependencyError.for_extra("dask.distributed", "dask", f"--scheduler {scheduler}") from None
+    try:
+        client = Client(scheduler, timeout=10)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise SpikeportError(f"scheduler {scheduler}: no answer ({error})", hint="dask scheduler   starts one and prints its address") from None
+    with client, client.as_current(), joblib.parallel_config(backend="dask"):
+        yield
