@@ -5,7 +5,7 @@ Row j of an array over time, and step j of a spike, is step k = j + 1 of the can
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -110,3 +110,29 @@ class Recording:
         units = sum(s.shape[2] for s in self.spikes.values())
         seconds = self.duration * self.n_batch * units
         return sum(s.n_spikes for s in self.spikes.values()) / seconds if seconds else 0.0
+
+
+def join(parts: Sequence[Recording]) -> Recording:
+    """One recording of all trials, in order; the parts are runs of the same length of the same network."""
+    first = parts[0]
+    if any((p.n_steps, p.dt, set(p.spikes)) != (first.n_steps, first.dt, set(first.spikes)) for p in parts):
+        raise InvalidNetworkError("recordings: of different lengths or networks, they cannot be joined")
+    starts = np.cumsum([0, *(p.n_batch for p in parts)])
+    spikes = {}
+    for name, s in first.spikes.items():
+        mine = [p.spikes[name] for p in parts]
+        spikes[name] = SpikeTrains.build(
+            np.concatenate([m.step for m in mine]),
+            np.concatenate([m.batch + start for m, start in zip(mine, starts, strict=False)]),
+            np.concatenate([m.neuron for m in mine]),
+            (first.n_steps, int(starts[-1]), s.shape[2]),
+            count=np.concatenate([m.count for m in mine]),
+        )
+    return Recording(
+        dt=first.dt,
+        n_steps=first.n_steps,
+        n_batch=int(starts[-1]),
+        spikes=spikes,
+        outputs={name: np.concatenate([p.outputs[name] for p in parts], axis=1) for name in first.outputs},
+        traces={name: np.concatenate([p.traces[name] for p in parts], axis=1) for name in first.traces},
+    )

@@ -1,0 +1,63 @@
+"""spikeport: a trained rate network becomes a spiking one that does the same task, with every step measured.
+
+    from spikeport import convert_network, load_source
+    conversion = convert_network(load_source("model.mat"), "go-nogo")
+    print(conversion.inverse_lambda, conversion.spiking)
+
+Each verb of the command line is one function here. Names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spikeport.convert.conversion import convert_network
+    from spikeport.convert.sources import load_source
+    from spikeport.convert.transfer import transfer
+    from spikeport.demonstration import demo
+    from spikeport.diagnosis import doctor
+    from spikeport.inspection import inspect_file
+    from spikeport.snn.files import load_spiking_network, save_spiking_network
+    from spikeport.snn.training import train
+    from spikeport.targets.simulators import run_network
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "convert_network": "spikeport.convert.conversion",
+    "demo": "spikeport.demonstration",
+    "doctor": "spikeport.diagnosis",
+    "inspect_file": "spikeport.inspection",
+    "load_source": "spikeport.convert.sources",
+    "load_spiking_network": "spikeport.snn.files",
+    "run_network": "spikeport.targets.simulators",
+    "save_spiking_network": "spikeport.snn.files",
+    "train": "spikeport.snn.training",
+    "transfer": "spikeport.convert.transfer",
+}
+
+__all__ = [
+    "__version__",
+    "convert_network",
+    "demo",
+    "doctor",
+    "inspect_file",
+    "load_source",
+    "load_spiking_network",
+    "run_network",
+    "save_spiking_network",
+    "train",
+    "transfer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'spikeport' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,143 @@
+"""What the command line prints: results for people on standard output, progress and messages on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+Report = Callable[[int, int, str], None]
+
+
+def error(message: str) -> None:
+    """A message on standard error."""
+    print(message, file=sys.stderr)
+
+
+def interrupted(interrupt: KeyboardInterrupt) -> None:
+    """Ctrl-C: say so, and what was done until then."""
+    error(str(interrupt) or "interrupted; nothing was written")
+    for candidate in getattr(interrupt, "candidates", ()):
+        error(_candidate_line(candidate.as_dict()))
+    if getattr(interrupt, "candidates", ()):
+        error("nothing was written")
+
+
+@contextmanager
+def progress() -> Iterator[Report]:
+    """A progress bar on standard error, only where a person is looking; lines would fill a log."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, what: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        line = bar.add_task("starting (the first run compiles the engine, once)", total=None)
+        yield lambda done, total, what: bar.update(line, completed=done, total=total, description=what)
+
+
+def training_line(p: Any) -> str:
+    """The description of a training's progress bar."""
+    accuracy = "" if p.accuracy is None else f", accuracy {p.accuracy:.2f}"
+    return f"loss {p.loss:.2f}{accuracy}" + (", converged" if p.converged else "")
+
+
+def conversion(found: Mapping[str, Any]) -> None:
+    """The result of `convert`."""
+    print(f"task {found['task']}, preset {found['preset']}, seed {found['seed']}, {found['dtype']}")
+    print()
+    for candidate in found["search"]:
+        mark = "  <- chosen" if candidate["inverse_lambda"] == found["inverse_lambda"] else ""
+        print(_candidate_line(candidate) + mark)
+    print()
+    if found["rule"] is not None:
+        print(f"fresh trials        {found['trials']}")
+        for rule in (key.removeprefix("spiking_accuracy_") for key in found if key.startswith("spiking_accuracy_")):
+            low, high = found[f"interval_{rule}"]
+            used = "  (used)" if rule == found["rule"] else ""
+            spiking, rate = found[f"spiking_accuracy_{rule}"], found[f"rate_accuracy_{rule}"]
+            print(f"{rule + ' rule':<19} rate {rate:.3f}   spiking {spiking:.3f}  95 % [{low:.3f}, {high:.3f}]{used}")
+    else:
+        print(f"distance            {found['distance']:.4f}  root mean square to the rate outputs")
+    print(f"1/lambda            {found['inverse_lambda']:g}")
+    print(f"mean rate           {found['mean_rate_hz']:.2f} spikes/s a unit")
+    print(f"time                {found['seconds']:.1f} s, of it {found['search_seconds']:.1f} s search")
+    for loss in found["losses"]:
+        print(f"loss                {loss['where']}: {loss['what']} ({loss['how_much']})")
+    for warning in found["warnings"]:
+        print(f"warning             {warning}")
+    _written(found["output"], f"spikeport run {found['output']} --task {found['task']} --first 2000", "-o net.h5   keeps the network")
+
+
+def run(found: Mapping[str, Any]) -> None:
+    """The result of `run`."""
+    print(f"task {found['task']}, {found['simulator']} {found['dtype']}, seed {found['seed']}, {found['trials']} trials")
+    for rule in (key.removeprefix("spiking_accuracy_") for key in found if key.startswith("spiking_accuracy_")):
+        low, high = found[f"interval_{rule}"]
+        used = "  (used)" if rule == found["rule"] else ""
+        print(f"{rule + ' rule':<19} {found[f'spiking_accuracy_{rule}']:.3f}  95 % [{low:.3f}, {high:.3f}]{used}")
+    print(f"mean rate           {found['mean_rate_hz']:.2f} spikes/s a unit")
+    if found["silent_trials"]:
+        print(f"warning             no unit fired in {found['silent_trials']} of {found['trials']} trials")
+    print(f"time                {found['seconds']:.1f} s")
+    _written(found["output"], f"spikeport inspect {found['output']}", "-o run.h5   keeps spikes and outputs")
+
+
+def training(found: Mapping[str, Any]) -> None:
+    """The result of `train`."""
+    state = "converged" if found["converged"] else "did NOT converge"
+    print(f"{found['task']}: {state} after {found['steps']} steps, loss {found['loss']:.3f}, {found['seconds']:.0f} s")
+    for rule, accuracy in found["rate_accuracy"].items():
+        print(f"{rule + ' rule':<19} {accuracy:.3f} of {found['trials']} fresh trials")
+    _written(found["output"], f"spikeport convert {found['output']} --task {found['task']} -o net.h5", "")
+
+
+def summary(found: Mapping[str, Any]) -> None:
+    """The result of `inspect`."""
+    from spikeport.inspection import flatten
+
+    rows = flatten(found)
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        print(f"{name:<{width}}  {text}")
+
+
+def demonstration(found: Mapping[str, Any]) -> None:
+    """The result of `demo`."""
+    print("A trained rate network becomes a spiking LIF network that does the same task.\n")
+    print(f"{'task':<12} {'rate':>6} {'spiking':>8}  {'95 % interval':<16} {'1/lambda':>8} {'spikes/s':>9} {'trials':>7}  rule")
+    for task, c in found.items():
+        interval = f"[{c['interval'][0]:.3f}, {c['interval'][1]:.3f}]"
+        print(
+            f"{task:<12} {c['rate_accuracy']:>6.3f} {c['spiking_accuracy']:>8.3f}  {interval:<16} {c['inverse_lambda']:>8g} "
+            f"{c['mean_rate_hz']:>9.2f} {c['trials']:>7}  {c['rule']}"
+        )
+    task, c = next(iter(found.items()))
+    print(f"\n{task}: accuracy of the spiking network over 1/lambda, {c['search'][0]['trials']} trials each")
+    for candidate in c["search"]:
+        mark = "  <- chosen" if candidate["inverse_lambda"] == c["inverse_lambda"] else ""
+        print(f"{candidate['inverse_lambda']:>6g}  {'█' * round(40 * candidate['accuracy']):<40}  {candidate['accuracy']:.2f}{mark}")
+    print("\nNext: spikeport convert YOUR_MODEL.mat --task go-nogo -o net.h5")
+
+
+def diagnosis(found: Mapping[str, Any]) -> None:
+    """The result of `doctor`."""
+    print(f"spikeport {found['spikeport']}, Python {found['python']}, {found['machine']}, {found['cores']} cores")
+    for package in found["packages"]:
+        where = package["extra"] or "core"
+        print(f"{where:<8} {package['name']:<14} {package['version'] or 'missing: ' + package['fix']}")
+    print(f"{'models':<8} {', '.join(found['models']) or 'missing: pip install --force-reinstall spikeport'}")
+    print("everything that the core needs is there" if found["ok"] else "the core is not complete")
+
+
+def _candidate_line(candidate: Mapping[str, Any]) -> str:
+    score = f"distance {candidate['distance']:.4f}" if candidate["accuracy"] is None else f"accuracy {candidate['accuracy']:.3f}"
+    stopped = f"  (stopped after {candidate['trials']} trials: it could not win)" if candidate["stopped"] else ""
+    return f"1/lambda {candidate['inverse_lambda']:>7.4g}   {score}   {candidate['mean_rate_hz']:6.2f} spikes/s{stopped}"
+
+
+def _written(output: str | None, then: str, without: str) -> None:
+    print(f"\nwrote {output}; next: {then}" if output is not None else f"\nnothing was written; {without}")

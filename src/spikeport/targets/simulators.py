@@ -1,0 +1,134 @@
+"""Running a spiking network on the project's own simulators: the fast engine and the reference."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spikeport.snn import engine, reference
+from spikeport.snn.errors import SpikeportError
+from spikeport.snn.files import load_spiking_network
+from spikeport.snn.measures import wilson
+from spikeport.snn.recording import Recording, join
+from spikeport.snn.spiking import SpikingNetwork
+from spikeport.snn.tasks import Task, Trials, get_task
+
+SIMULATORS = ("engine", "reference")
+CHUNK = 20  # trials at a time, for memory and for the progress bar
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """Trials of a task on a simulator. right: rule -> how many trials were right. recording: where it was asked for."""
+
+    task: str
+    simulator: str
+    dtype: str
+    seed: int
+    trials: int
+    right: dict[str, int]
+    rule: str
+    mean_rate_hz: float
+    silent_trials: int
+    seconds: float
+    recording: Recording | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `spikeport run --json` prints."""
+        found: dict[str, Any] = {"spiking_accuracy": self.right[self.rule] / self.trials, "trials": self.trials, "rule": self.rule,
+                                 "interval": list(wilson(self.right[self.rule], self.trials)), "confidence": 0.95}  # fmt: skip
+        found |= {f"spiking_accuracy_{rule}": n / self.trials for rule, n in self.right.items()}
+        found |= {f"interval_{rule}": list(wilson(n, self.trials)) for rule, n in self.right.items()}
+        return found | {"mean_rate_hz": self.mean_rate_hz, "silent_trials": self.silent_trials, "task": self.task,
+                        "simulator": self.simulator, "dtype": self.dtype, "seed": self.seed, "seconds": self.seconds}  # fmt: skip
+
+
+def run_network(
+    network: SpikingNetwork | str | Path,
+    task: Task | str | Path,
+    *,
+    trials: int | None = None,
+    first: int = 0,
+    seed: int = 0,
+    rule: str | None = None,
+    simulator: str = "engine",
+    dtype: str = "float64",
+    n_threads: int | None = None,
+    with_noise: bool = True,
+    keep: bool = False,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Run trials first .. first + trials - 1 of `task` (default 100, or all of a file's) and judge them.
+
+    simulator: "engine" (dtype float32 or float64) or "reference" (float64).  keep: return the whole recording, which
+    takes memory for every trial.
+    """
+    started = time.perf_counter()
+    network = network if isinstance(network, SpikingNetwork) else load_spiking_network(network)
+    task = get_task(task) if isinstance(task, (str, Path)) else task
+    rule = check_run(network, task, simulator, dtype, rule)
+    if trials is None:
+        available: int | None = getattr(task, "n_trials", None)
+        trials = 100 if available is None else available - first
+    if trials < 1:
+        raise SpikeportError(f"run: {trials} trials, must be at least 1", hint="--trials 100")
+    right = dict.fromkeys(task.rules, 0)
+    kept, spikes, silent, duration = [], 0, 0, 0.0
+    for start in range(0, trials, CHUNK):
+        batch = task.trials(min(CHUNK, trials - start), seed=seed, first=first + start)
+        recording = _simulate(network, batch, simulator, dtype, seed, n_threads, with_noise)
+        outputs = recording.outputs[network.readouts[0].name]
+        for name in right:
+            right[name] += int(task.judge(outputs, batch, dt=network.dt, kind="spiking", rule=name).sum())
+        per_trial = sum(s.counts().sum(axis=1) for s in recording.spikes.values())
+        spikes, silent = spikes + int(per_trial.sum()), silent + int((per_trial == 0).sum())
+        duration = recording.duration
+        kept += [recording] if keep else []
+        if progress is not None:
+            progress(min(start + CHUNK, trials), trials, "trials")
+    return RunResult(
+        task=task.name, simulator=simulator, dtype=dtype, seed=seed, trials=trials, right=right, rule=rule,
+        mean_rate_hz=spikes / (trials * duration * network.n_neurons), silent_trials=silent,
+        seconds=time.perf_counter() - started, recording=join(kept) if keep else None,
+    )  # fmt: skip
+
+
+def check_run(network: SpikingNetwork, task: Task, simulator: str, dtype: str, rule: str | None) -> str:
+    """Refuse a run that cannot be, all problems at once; the rule that will judge it."""
+    problems = []
+    if simulator not in SIMULATORS:
+        problems.append(f"simulator '{simulator}' is unknown, must be one of {', '.join(SIMULATORS)}")
+    if simulator == "reference" and dtype != "float64":
+        problems.append(f"dtype {dtype}: the reference has float64 only")
+    if dtype not in engine.DTYPES:
+        problems.append(f"dtype '{dtype}', must be one of {', '.join(engine.DTYPES)}")
+    held = network.held_inputs
+    if len(network.inputs) != 1 or len(held) != 1:
+        problems.append(f"inputs: the network has {len(network.inputs)}, a task needs one held input")
+    elif held[0].n != task.n_inputs:
+        problems.append(f"inputs: the task has {task.n_inputs} channels, the network takes {held[0].n}")
+    elif abs(held[0].dt - task.dt) > 1e-9:
+        problems.append(f"clock: the task has a sample every {task.dt:g} s, the network expects {held[0].dt:g} s")
+    outputs = network.readouts[0].weight.shape[0] if network.readouts else 0
+    if outputs != task.n_outputs:
+        problems.append(f"outputs: the task judges {task.n_outputs}, the network has {outputs}")
+    if rule is not None and rule not in task.rules:
+        problems.append(f"rule '{rule}': the task has {', '.join(task.rules)}")
+    if problems:
+        raise SpikeportError(f"task '{task.name}' cannot run on this network", problems, hint="spikeport inspect FILE   shows what it takes")
+    return task.rules[0] if rule is None else rule
+
+
+def _simulate(
+    network: SpikingNetwork, batch: Trials, simulator: str, dtype: str, seed: int, n_threads: int | None, with_noise: bool
+) -> Recording:
+    if simulator == "reference":
+        return reference.simulate(network, batch.inputs, seed=seed, first_trial=batch.first, with_noise=with_noise)
+    return engine.simulate(
+        network, batch.inputs, seed=seed, first_trial=batch.first, with_noise=with_noise, dtype=dtype, n_threads=n_threads
+    )
