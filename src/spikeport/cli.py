@@ -173,6 +173,7 @@ def train(
     extra_steps: Annotated[int, typer.Option(help="Go on for so many steps after the stopping rule, for a margin.")] = 0,
     learning_rate: Annotated[float, typer.Option(help="Adam's learning rate.")] = 0.01,
     rate_cost: Annotated[float, typer.Option(help="Weight of the mean squared rate beside the loss.")] = 0.0,
+    p_inh: Annotated[float, typer.Option(help="Probability of a unit to be inhibitory.")] = 0.2,
     seed: Seed = 0,
     checkpoint: Annotated[Path | None, typer.Option(help="Where Ctrl-C leaves the state [the output's name + .checkpoint].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
@@ -194,7 +195,7 @@ def train(
     low, high = _pair(tau, "--tau 20:125")
     options = TrainingOptions(
         n_neurons=neurons, phi=phi, tau_bounds=(low / 1000, high / 1000), batch=batch, max_steps=max_steps, seed=seed,
-        extra_steps=extra_steps, learning_rate=learning_rate, rate_cost=rate_cost,
+        extra_steps=extra_steps, learning_rate=learning_rate, rate_cost=rate_cost, p_inh=p_inh,
     )  # fmt: skip
     state = checkpoint if checkpoint is not None else output.with_name(output.name + ".checkpoint")
     with show.progress() as report:

@@ -101,4 +101,6 @@ def noise_key(network: SpikingNetwork, population: Population) -> tuple[int, NDA
     """What a population's noise is keyed by: its noise_key (default: its index) and its unit ids (default: 0..n-1)."""
     key = population.noise_key if population.noise_key is not None else network.populations.index(population)
     ids = np.arange(population.n) if population.unit_ids is None else np.asarray(population.unit_ids)
+    for unit in (np.min(ids), np.max(ids)):
+        noise.check_key(population=key, unit=int(unit))
     return key, ids.astype(np.uint64)

@@ -15,6 +15,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +34,21 @@ Floats = NDArray[np.floating]
 DTYPES: dict[str, type[np.floating]] = {"float32": np.float32, "float64": np.float64}
 
 
+class Scratch(NamedTuple):
+    """A thread's own arrays, as `advance` takes them."""
+
+    nz: Floats
+    z: Floats
+    z64: NDArray[np.uint64]
+    words: NDArray[np.uint32]
+    acc: Floats
+
+    @classmethod
+    def make(cls, padded: int, dtype: type[np.floating]) -> Scratch:
+        z = np.zeros(padded, dtype=dtype)
+        return cls(np.zeros((K, padded), dtype=dtype), z, z.view(np.uint64), np.zeros((noise.WORDS, padded), dtype=np.uint32), np.zeros(W, dtype=dtype))
+
+
 @dataclass(kw_only=True)
 class EngineState:
     """Where a run stands after k steps; changed in place by `advance`, `run` and `step`. `copy()` is a snapshot."""
@@ -45,8 +61,7 @@ class EngineState:
     n_batch: int
 
     def copy(self) -> EngineState:
-        v = self.memory.v.copy()
-        memory = Memory(v, v.view(np.uint64), *(part.copy() for part in self.memory[2:]))
+        memory = Memory(*(part.copy() for part in self.memory))
         return EngineState(memory=memory, k=self.k, seed=self.seed, first_trial=self.first_trial, with_noise=self.with_noise, n_batch=self.n_batch)
 
 
@@ -79,7 +94,8 @@ class Engine:
         self, n_batch: int, *, seed: int = 0, first_trial: int = 0, with_noise: bool = True, v0: Mapping[str, Array] | None = None
     ) -> EngineState:
         """State before the first step of trials first_trial .. first_trial + n_batch - 1."""
-        noise.check_key(seed=seed, trial=first_trial + n_batch - 1)
+        noise.check_key(seed=seed, trial=first_trial)
+        noise.check_key(trial=first_trial + n_batch - 1)
         layout, c = self._layout, len(self.networks)
         v, x, holds, r = (np.zeros((n_batch, c, size), dtype=self.dtype) for size in layout.sizes)
         for i, network in enumerate(self.networks):
@@ -91,7 +107,6 @@ class Engine:
         slots = layout.slots
         memory = Memory(
             v=v,
-            v64=v.view(np.uint64),
             x=x,
             holds=holds,
             r=r,
@@ -127,6 +142,8 @@ class Engine:
         )
         feed = _feed(self.network, drive, self.dtype)
         n_threads = (os.cpu_count() or 1) if n_threads is None else n_threads
+        if n_threads < 1:
+            raise SpikeportError(f"engine: n_threads {n_threads}, must be at least 1, or None for one per core")
         bounds = np.linspace(0, state.n_batch, min(n_threads, state.n_batch) + 1).astype(int)
         jobs = [(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
 
@@ -151,21 +168,27 @@ class Engine:
         if stream is None:
             stream = self._stream[state.n_batch] = _Stream(self, state.n_batch)
         stream.load(inputs, n_steps)
-        self._advance(state, stream.feed, stream.sink, 0, state.n_batch, n_steps, False, stream.nz, stream.scratch, stream.acc)
+        self._advance(state, stream.feed, stream.sink, 0, state.n_batch, n_steps, False, stream.scratch)
         state.k += n_steps
         return stream.step
 
     def _advance(
         self, state: EngineState, feed: Feed, sink: Sink, b0: int, b1: int, n_steps: int, record: bool,
-        nz: Floats | None = None, scratch: NDArray[np.uint32] | None = None, acc: Floats | None = None,
+        scratch: Scratch | None = None,
     ) -> NDArray[np.int32]:  # fmt: skip
-        padded = self._layout.padded_units
-        if nz is None or scratch is None or acc is None:  # a thread's own
-            nz, scratch = np.zeros((K, padded), dtype=self.dtype), np.zeros((noise.WORDS, padded), dtype=np.uint32)
-            acc = np.zeros(W, dtype=self.dtype)
+        own = Scratch.make(self._layout.padded_units, self.dtype) if scratch is None else scratch
         noisy = state.with_noise and self._layout.noisy
-        return np.asarray(advance(self._layout.plan, feed, state.memory, sink, b0, b1, state.k, n_steps, np.uint64(state.seed),
-                                  state.first_trial, noisy, True, nz, scratch, acc, LANES, record))  # fmt: skip
+        if not noisy:
+            own.nz[:] = 0  # a stream's buffer may hold the noise of another state
+        where = np.array([b0, 0, 0], dtype=np.int64)
+        block = K * self.network.n_neurons * len(self.networks)  # the most spikes that K steps can have
+        events = np.empty((4 * block if record else 0, 4), dtype=np.int32)
+        while n_steps > 0 and not advance(
+            self._layout.plan, feed, state.memory, sink, where, b1, state.k, n_steps, np.uint64(state.seed),
+            state.first_trial, noisy, True, *own, LANES, events,
+        ):  # fmt: skip
+            events = np.concatenate([events, np.empty_like(events)])
+        return events[: where[2]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,9 +209,7 @@ class _Stream:
         self.network, self.dtype, self.n_batch = network, engine.dtype, n_batch
         self.held = {i.name: np.zeros((1, n_batch, i.n)) for i in network.held_inputs}
         self.events = {i.name: np.zeros((n_batch, i.n), dtype=np.int64) for i in network.spike_inputs}
-        self.nz = np.zeros((K, layout.padded_units), dtype=engine.dtype)
-        self.scratch = np.zeros((noise.WORDS, layout.padded_units), dtype=np.uint32)
-        self.acc = np.zeros(W, dtype=engine.dtype)
+        self.scratch = Scratch.make(layout.padded_units, engine.dtype)
         self._make(1)
 
     def _make(self, n_steps: int) -> None:
@@ -220,7 +241,8 @@ class _Stream:
         if n_steps != self.n_steps:
             self._make(n_steps)
         self.sink.counts[:] = 0
-        given = inputs if isinstance(inputs, Mapping) else ({} if inputs is None else {self.network.inputs[0].name: inputs})
+        only = self.network.inputs[0].name if self.network.inputs else "an array"
+        given = inputs if isinstance(inputs, Mapping) else ({} if inputs is None else {only: inputs})
         if len(given) != len(self.network.inputs):
             names = ", ".join(i.name for i in self.network.inputs) or "none"
             raise SpikeportError(f"engine: step() got inputs {', '.join(given) or 'none'}, the network's are: {names}")
@@ -317,7 +339,7 @@ def _events(
         order = np.argsort(key, kind="stable")  # within a step the neurons stay ascending
         edges = np.searchsorted(key[order], np.arange(n_batch * n_steps + 1)) + total
         starts[j, :, :n_steps] = edges[:-1].reshape(n_batch, n_steps)
-        starts[j, :, n_steps] = edges[n_steps::n_steps]
+        starts[j, :, n_steps] = edges[n_steps * np.arange(1, n_batch + 1)]
         units.append(s.neuron[inside][order])
         counts.append(s.count[inside][order].astype(dtype))
         total += int(inside.sum())

@@ -21,9 +21,9 @@ U = np.uint64  # offsets are unsigned: a signed index may be negative, Python's 
 W = U(32)  # units in a tile: 4 AVX2 vectors of float32; a multiple of 8 keeps the 64-bit view of a tile whole
 W2, W3, W4, W5, W6 = (U(i) * W for i in range(2, 7))
 K = 8  # steps in a block; a multiple of noise.WORDS, and K x 200 units of noise fit the first-level cache
-V, REF, Z, CUR, E, PRE = (U(i) * W for i in range(6))  # state fields of a population's tile
+V, REF, CUR, E, PRE = (U(i) * W for i in range(5))  # state fields of a population's tile
 A, NOISE, THR, RESET, NREF, OMA, BASE = (U(i) * W for i in range(7))  # parameter fields of a population's tile
-POP, PAR = U(6) * W, U(7) * W  # their strides; a synapse's tile has its states and then J
+POP, PAR = U(5) * W, U(7) * W  # their strides; a synapse's tile has its states and then J
 
 
 class Plan(NamedTuple):
@@ -56,7 +56,6 @@ class Memory(NamedTuple):
     """The state between calls, per (trial, candidate), and per-thread scratch."""
 
     v: Any  # (batch, candidates, .) float: tiles of populations
-    v64: Any  # the same memory as uint64
     x: Any  # tiles of synapses. An array each: LLVM's alias checks fail between two parts of one
     holds: Any  # tiles of held inputs of synapses
     r: Any  # tiles of read-outs
@@ -157,7 +156,7 @@ def _held_synapse(x, o, v, c, held, g, p, q, states, tiles):  # type: ignore[no-
 
 
 @njit(nogil=True, error_model="numpy", _nrt=False)
-def _membrane(x, c, p, q, nz, row, m, keep, noisy, quiet, tiles):  # type: ignore[no-untyped-def]
+def _membrane(x, c, p, q, nz, z, row, m, keep, noisy, quiet, tiles):  # type: ignore[no-untyped-def]
     """Evolve, add noise, spike, reset. keep: 1 to subtract at reset, else 0; noisy, quiet: 1 where noise acts, spikes
     are possible, in the refractory period. Selects, not branches, so that it vectorises."""
     zero, one = x.dtype.type(0), x.dtype.type(1)
@@ -176,7 +175,7 @@ def _membrane(x, c, p, q, nz, row, m, keep, noisy, quiet, tiles):  # type: ignor
             full = p[q + NREF + i]
             x[c + V + i] = after if fired else v
             x[c + REF + i] = full if fired else left
-            x[c + Z + i] = one if fired else zero
+            z[m + i] = one if fired else zero
             x[c + PRE + i] = v
             x[c + CUR + i] = zero
         c += POP
@@ -185,7 +184,7 @@ def _membrane(x, c, p, q, nz, row, m, keep, noisy, quiet, tiles):  # type: ignor
 
 
 @njit(nogil=True, error_model="numpy", _nrt=False)
-def _double_membrane(x, o, v, c, p, q, g, nz, row, m, keep, noisy, quiet, tiles):  # type: ignore[no-untyped-def]
+def _double_membrane(x, o, v, c, p, q, g, nz, z, row, m, keep, noisy, quiet, tiles):  # type: ignore[no-untyped-def]
     """_double without arrivals and _membrane in one pass, for a population with one synapse: the commonest case, and
     a third faster, because the current stays in registers. q: parameters of the synapse, g: of the membrane."""
     zero, one = x.dtype.type(0), x.dtype.type(1)
@@ -210,7 +209,7 @@ def _double_membrane(x, o, v, c, p, q, g, nz, row, m, keep, noisy, quiet, tiles)
             full = p[g + NREF + i]
             v[c + V + i] = after if fired else u
             v[c + REF + i] = full if fired else left
-            v[c + Z + i] = one if fired else zero
+            z[m + i] = one if fired else zero
         o += W3
         q += W6
         c += POP
@@ -218,22 +217,20 @@ def _double_membrane(x, o, v, c, p, q, g, nz, row, m, keep, noisy, quiet, tiles)
         m += W
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def _collect(v, v64, c, tiles, lanes, ring_i, ring_c, slot, first):  # type: ignore[no-untyped-def]
-    """Who fired, in ascending index, into the ring's slot; tiles in which nobody did cost one comparison."""
-    shift = U(0) if v.shape[0] == v64.shape[0] else U(1)
+@njit(nogil=True, error_model="numpy", _nrt=False, inline="always")
+def _collect(z, z64, m, tiles, lanes, ring_i, ring_c, slot, first):  # type: ignore[no-untyped-def]
+    """Who fired, in ascending index, into the ring's slot; a step in which nobody did costs one pass over 64-bit words."""
+    shift = U(0) if z.shape[0] == z64.shape[0] else U(1)
+    some, words = U(0), (tiles * lanes) >> shift
+    for i in range(words):
+        some |= z64[(m >> shift) + i]
     found = 0
-    for t in range(tiles):
-        z = c + t * POP + Z
-        some, z64 = U(0), z >> shift
-        for i in range(lanes >> shift):
-            some |= v64[z64 + i]
-        if some != U(0):
-            for i in range(lanes):
-                if v[z + i] != 0:
-                    ring_i[slot, first + found] = t * W + i
-                    ring_c[slot, first + found] = v[z + i]
-                    found += 1
+    if some != U(0):
+        for i in range(tiles * lanes):
+            if z[m + i] != 0:
+                ring_i[slot, first + found] = i
+                ring_c[slot, first + found] = z[m + i]
+                found += 1
     return found
 
 
@@ -277,7 +274,7 @@ def _weigh(x, o, p, w, acc, tiles, lanes):  # type: ignore[no-untyped-def]
         w += W
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
+@njit(nogil=True, error_model="numpy", _nrt=False, inline="always")
 def _sum(acc, lanes):  # type: ignore[no-untyped-def]
     """The lanes' sum by halves: the same order on every machine."""
     half = lanes >> U(1)
@@ -299,7 +296,7 @@ def _add_held(x, o, stride, p, w, tiles, value, lanes):  # type: ignore[no-untyp
 
 
 @njit(nogil=True, error_model="numpy", _nrt=False)
-def _refresh(x, holds, p, u, u_start, pops, a, syns, helds, sample, row, lanes):  # type: ignore[no-untyped-def]
+def _refresh(x, holds, p, u, b, u_start, pops, a, syns, helds, sample, row, lanes):  # type: ignore[no-untyped-def]
     """E = (1 - A) (v_leak + bias + w_in u) of a population, and held H of its synapses, at new samples."""
     tiles, c, q = U(pops[a, 1]), U(pops[a, 2]), U(pops[a, 3])
     for t in range(tiles):
@@ -307,7 +304,7 @@ def _refresh(x, holds, p, u, u_start, pops, a, syns, helds, sample, row, lanes):
             x[c + t * POP + E + i] = p[q + t * PAR + BASE + i]
     for r in range(pops[a, 9], pops[a, 10]):
         for ch in range(helds[r, 1]):
-            value = u[u_start[helds[r, 0]] + sample[helds[r, 0], row] * helds[r, 1] + ch]
+            value = u[b, u_start[helds[r, 0]] + sample[helds[r, 0], row] * helds[r, 1] + ch]
             _add_held(x, c + E, POP, p, U(helds[r, 2]) + U(ch) * tiles * W, tiles, value, lanes)
     for t in range(tiles):
         for i in range(lanes):
@@ -320,7 +317,7 @@ def _refresh(x, holds, p, u, u_start, pops, a, syns, helds, sample, row, lanes):
                     holds[hold + t * W2 + i] = p[g + t * W3 + i]
             for r in range(syns[n, 7], syns[n, 8]):
                 for ch in range(helds[r, 1]):
-                    value = u[u_start[helds[r, 0]] + sample[helds[r, 0], row] * helds[r, 1] + ch]
+                    value = u[b, u_start[helds[r, 0]] + sample[helds[r, 0], row] * helds[r, 1] + ch]
                     _add_held(holds, hold, W2, p, U(helds[r, 2]) + U(ch) * tiles * W, tiles, value, lanes)
             for t in range(tiles):
                 for i in range(lanes):
@@ -329,7 +326,7 @@ def _refresh(x, holds, p, u, u_start, pops, a, syns, helds, sample, row, lanes):
                     holds[hold + t * W2 + W + i] = p[g + t * W3 + W2 + i] * total
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
+@njit(nogil=True, error_model="numpy", _nrt=False, inline="always")
 def _deliver(x, p, syns, n, projs, sources, k, ring_n, ring_i, ring_c, tiles, lanes):  # type: ignore[no-untyped-def]
     """J = sum of w z[k-d], projection by projection, source by source; True if anything arrived."""
     states = U(syns[n, 0])
@@ -346,8 +343,8 @@ def _deliver(x, p, syns, n, projs, sources, k, ring_n, ring_i, ring_c, tiles, la
     return arrived
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def _step(pops, syns, projs, sources, keep, v, v64, x, holds, p, k, ring_n, ring_i, ring_c, nz, row, lanes, traced):  # type: ignore[no-untyped-def]
+@njit(nogil=True, error_model="numpy", _nrt=False, inline="always")
+def _step(pops, syns, projs, sources, keep, v, x, holds, p, k, ring_n, ring_i, ring_c, nz, z, z64, row, lanes, traced):  # type: ignore[no-untyped-def]
     """One step of every population of one (trial, candidate); spikes go into the ring's slot of step k."""
     slot = k & (ring_n.shape[0] - 1)
     for a in range(pops.shape[0]):
@@ -361,7 +358,7 @@ def _step(pops, syns, projs, sources, keep, v, v64, x, holds, p, k, ring_n, ring
             elif states == 2:
                 fused = pops[a, 8] - pops[a, 7] == 1 and not arrived and not traced
                 if fused:
-                    _double_membrane(x, o, v, c, p, q, g, nz, row, m, keep[a, 0], keep[a, 1], keep[a, 2], tiles)
+                    _double_membrane(x, o, v, c, p, q, g, nz, z, row, m, keep[a, 0], keep[a, 1], keep[a, 2], tiles)
                 else:
                     _double(x, o, v, c, p, q, tiles, arrived)
             elif states == 1:
@@ -369,12 +366,12 @@ def _step(pops, syns, projs, sources, keep, v, v64, x, holds, p, k, ring_n, ring
             elif arrived:
                 _delta(x, o, v, c, p, q, tiles)
         if not fused:
-            _membrane(v, c, p, g, nz, row, m, keep[a, 0], keep[a, 1], keep[a, 2], tiles)
+            _membrane(v, c, p, g, nz, z, row, m, keep[a, 0], keep[a, 1], keep[a, 2], tiles)
         source = pops[a, 5]
-        ring_n[slot, source] = _collect(v, v64, c, tiles, lanes, ring_i, ring_c, slot, sources[source, 0])
+        ring_n[slot, source] = _collect(z, z64, m, tiles, lanes, ring_i, ring_c, slot, sources[source, 0])
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
+@njit(nogil=True, error_model="numpy", _nrt=False, inline="always")
 def _read(outs, sources, x, acc, p, k, ring_n, ring_i, out, b, c, row, lanes):  # type: ignore[no-untyped-def]
     """4: read-outs: decay, add this step's spikes, weigh."""
     slot = k & (ring_n.shape[0] - 1)
@@ -397,73 +394,74 @@ def _read(outs, sources, x, acc, p, k, ring_n, ring_i, out, b, c, row, lanes):  
 
 
 @njit(nogil=True, error_model="numpy", _nrt=False)
-def _block(plan, feed, memory, sink, b, k0, block, rows, seed, first_trial, with_noise, fresh, nz, scratch, acc, lanes, events, n_events):  # type: ignore[no-untyped-def]
-    """`rows` steps of trial b for all candidates; returns how many events there are now."""
-    pops, syns, projs, helds, outs, sources, keep, units, params = plan
+def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, fresh, nz, z, z64, acc, lanes, events, n_events):  # type: ignore[no-untyped-def]
+    """`rows` steps of one candidate in trial b; returns how many events there are now."""
+    pops, syns, projs, helds, outs, sources, keep, _units, params = plan
     u, u_start, sample, changed, ev_start, ev_unit, ev_count = feed
-    all_v, all_v64, all_x, all_holds, all_r, rings_n, rings_i, rings_c = memory
     out, trace, counts = sink
     traced, read, record = trace.shape[2] > 0, out.shape[3] > 0, events.shape[0] > 0
-    mask = rings_n.shape[2] - 1
-    if with_noise:
-        for a in range(pops.shape[0]):
-            if pops[a, 12]:
-                m, size = pops[a, 4], pops[a, 1] * np.int64(W)
-                fill_normal(nz, rows, scratch, units, m, m + size, pops[a, 13], first_trial + b, k0 + block, seed)
-    for c in range(params.shape[0]):
-        v, v64, x, holds, r, p = all_v[b, c], all_v64[b, c], all_x[b, c], all_holds[b, c], all_r[b, c], params[c]
-        ring_n, ring_i, ring_c = rings_n[b, c], rings_i[b, c], rings_c[b, c]
-        for row in range(block, block + rows):
-            k = k0 + row
-            slot = k & mask
-            if changed[row] or (fresh and row == 0):
-                for a in range(pops.shape[0]):
-                    _refresh(v, holds, p, u[b], u_start, pops, a, syns, helds, sample, row, lanes)
-            for s in range(ev_start.shape[0]):
-                source, start = pops.shape[0] + s, ev_start[s, b, row]
-                ring_n[slot, source] = ev_start[s, b, row + 1] - start
-                for e in range(ev_start[s, b, row + 1] - start):
-                    ring_i[slot, sources[source, 0] + e] = ev_unit[start + e]
-                    ring_c[slot, sources[source, 0] + e] = ev_count[start + e]
-            _step(pops, syns, projs, sources, keep, v, v64, x, holds, p, k, ring_n, ring_i, ring_c, nz, row - block, lanes, traced)
-            if read:
-                _read(outs, sources, r, acc, p, k, ring_n, ring_i, out, b, c, row, lanes)
+    v, x, holds = memory.v[b, c], memory.x[b, c], memory.holds[b, c]
+    r, p = memory.r[b, c], params[c]
+    ring_n, ring_i, ring_c = memory.ring_n[b, c], memory.ring_i[b, c], memory.ring_c[b, c]
+    for row in range(block, block + rows):
+        k = k0 + row
+        slot = k & (ring_n.shape[0] - 1)
+        if changed[row] or (fresh and row == 0):
             for a in range(pops.shape[0]):
-                source = pops[a, 5]
-                for e in range(ring_n[slot, source]):
-                    unit = pops[a, 6] + ring_i[slot, sources[source, 0] + e]
-                    counts[b, c, unit] += 1
-                    if record:
-                        events[n_events, 0] = row
-                        events[n_events, 1] = b
-                        events[n_events, 2] = c
-                        events[n_events, 3] = unit
-                        n_events += 1
-                if traced:
-                    for unit in range(pops[a, 0]):
-                        tile = U(pops[a, 2]) + (U(unit) // W) * POP
-                        trace[b, c, row, pops[a, 6] + unit] = v[tile + PRE + U(unit) % W]
+                _refresh(v, holds, p, u, b, u_start, pops, a, syns, helds, sample, row, lanes)
+        for s in range(ev_start.shape[0]):
+            source, start = pops.shape[0] + s, ev_start[s, b, row]
+            ring_n[slot, source] = ev_start[s, b, row + 1] - start
+            for e in range(ev_start[s, b, row + 1] - start):
+                ring_i[slot, sources[source, 0] + e] = ev_unit[start + e]
+                ring_c[slot, sources[source, 0] + e] = ev_count[start + e]
+        _step(pops, syns, projs, sources, keep, v, x, holds, p, k, ring_n, ring_i, ring_c, nz, z, z64, row - block, lanes, traced)
+        if read:
+            _read(outs, sources, r, acc, p, k, ring_n, ring_i, out, b, c, row, lanes)
+        for a in range(pops.shape[0]):
+            source = pops[a, 5]
+            for e in range(ring_n[slot, source]):
+                unit = pops[a, 6] + ring_i[slot, sources[source, 0] + e]
+                counts[b, c, unit] += 1
+                if record:
+                    events[n_events, 0] = row
+                    events[n_events, 1] = b
+                    events[n_events, 2] = c
+                    events[n_events, 3] = unit
+                    n_events += 1
+            if traced:
+                for unit in range(pops[a, 0]):
+                    tile = U(pops[a, 2]) + (U(unit) // W) * POP
+                    trace[b, c, row, pops[a, 6] + unit] = v[tile + PRE + U(unit) % W]
     return n_events
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
-def advance(plan, feed, memory, sink, b0, b1, k0, n_steps, seed, first_trial, with_noise, fresh, nz, scratch, acc, lanes, record):  # type: ignore[no-untyped-def]
-    """Run trials b0..b1 of all candidates from step row k0 (0-based) for n_steps; state lives in `memory`.
+@njit(nogil=True, error_model="numpy", _nrt=False, cache=True)
+def advance(plan, feed, memory, sink, where, b1, k0, n_steps, seed, first_trial, with_noise, fresh, nz, z, z64, scratch, acc, lanes, events):  # type: ignore[no-untyped-def]
+    """Run all candidates of trials up to b1 from step row k0 (0-based) for n_steps; state lives in `memory`.
 
-    fresh: inputs must be looked at at the first step (a sample may have changed since). nz: (K, padded units) float,
-    scratch: (noise.WORDS, padded units) uint32, acc: (W,) float, all this thread's own. record: keep spikes; returns
-    (row, trial, candidate, global unit), int32 each. Only this function allocates: those below are compiled without
-    reference counting, whose atomic operations cost as much as a step.
+    where: (trial, step, events so far) int64, moved on; True when all is done, False when `events` (rows of step,
+    trial, candidate, global unit; int32; no rows: spikes are not kept) must grow before it can go on.
+    fresh: inputs must be looked at at the first step (a sample may have changed since). nz: (K, padded units) float, z:
+    (padded units,) float and z64 the same memory as uint64, scratch: (noise.WORDS, padded units) uint32, acc: (W,) float, all this thread's own. Nothing here allocates, and
+    all is compiled without reference counting, whose atomic operations would cost as much as a step.
     """
-    per_block = K * sink.counts.shape[2] * plan.params.shape[0]  # the most spikes that a block can have
-    events, n_events = np.empty((4 * per_block if record else 0, 4), dtype=np.int32), 0
-    for b in range(b0, b1):
-        for block in range(0, n_steps, K):
-            if record and n_events + per_block > events.shape[0]:
-                larger = np.empty((2 * events.shape[0], 4), dtype=np.int32)
-                larger[:n_events] = events[:n_events]
-                events = larger
-            rows = min(K, n_steps - block)
-            n_events = _block(plan, feed, memory, sink, b, k0, block, rows, seed, first_trial, with_noise, fresh,
-                              nz, scratch, acc, lanes, events, n_events)  # fmt: skip
-    return events[:n_events].copy()
+    n_candidates, per_block = plan.params.shape[0], K * sink.counts.shape[2] * plan.params.shape[0]
+    pops = plan.pops
+    while where[0] < b1:
+        b, block = where[0], where[1]
+        if events.shape[0] > 0 and where[2] + per_block > events.shape[0]:
+            return False
+        rows = min(K, n_steps - block)
+        if with_noise:
+            for a in range(pops.shape[0]):
+                if pops[a, 12]:
+                    m, size = pops[a, 4], pops[a, 1] * np.int64(W)
+                    fill_normal(nz, rows, scratch, plan.units, m, m + size, pops[a, 13], first_trial + b, k0 + block, seed)
+        for c in range(n_candidates):
+            where[2] = _candidate(plan, feed, memory, sink, b, c, k0, block, rows, fresh, nz, z, z64, acc, lanes, events, where[2])
+        where[1] = block + rows
+        if where[1] >= n_steps:
+            where[0] = b + 1
+            where[1] = 0
+    return True
