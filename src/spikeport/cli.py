@@ -7,7 +7,8 @@ call is wrong, 130 Ctrl-C.
 from __future__ import annotations
 
 import functools
-import json
+import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,7 @@ def _command(function: Callable[..., int | None]) -> Callable[..., None]:
             show.interrupted(interrupt)
             code = 130
         except BrokenPipeError:  # the reader of our output went away: `spikeport ... | head`
-            sys.stderr.close()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
             code = 0
         raise typer.Exit(code)
 
@@ -113,6 +114,7 @@ def convert(
 
     if output is not None:
         check_writable(output, force)
+        _check_kept(output, model, task)
     with show.progress() as report:
         conversion = convert_network(
             model, task, grid=grid, bracket=None if bracket is None else _pair(bracket, "--bracket 10:200"), trials=trials,
@@ -121,7 +123,8 @@ def convert(
         )  # fmt: skip
     if output is not None:
         save_spiking_network(conversion.network, output, overwrite=force)
-    _emit(conversion.as_dict() | {"output": None if output is None else str(output)}, show.conversion, as_json)
+    found = conversion.as_dict() | {"output": None if output is None else str(output)}
+    _emit(found, functools.partial(show.conversion, task=task), as_json)
     return 0
 
 
@@ -150,6 +153,7 @@ def run(
 
     if output is not None:
         check_writable(output, force)
+        _check_kept(output, network, task)
     with show.progress() as report:
         result = run_network(
             network, task, trials=trials, first=first, seed=seed, rule=rule, simulator=simulator, dtype=dtype,
@@ -192,12 +196,14 @@ def train(
     from spikeport.snn.training import train as train_network
 
     check_writable(output, force)
+    _check_kept(output, task)
     low, high = _pair(tau, "--tau 20:125")
     options = TrainingOptions(
         n_neurons=neurons, phi=phi, tau_bounds=(low / 1000, high / 1000), batch=batch, max_steps=max_steps, seed=seed,
         extra_steps=extra_steps, learning_rate=learning_rate, rate_cost=rate_cost, p_inh=p_inh,
     )  # fmt: skip
     state = checkpoint if checkpoint is not None else output.with_name(output.name + ".checkpoint")
+    _check_kept(output, state)
     with show.progress() as report:
         result = train_network(
             task, options, checkpoint=state, resume=resume, progress=lambda p: report(p.step, p.total_steps, show.training_line(p))
@@ -274,15 +280,26 @@ def _pair(text: str, example: str) -> tuple[float, float]:
     return low, high
 
 
+def _check_kept(output: Path, *inputs: Path | str) -> None:
+    """Refuse to write over what the work is made from, even with --force."""
+    for given in map(Path, inputs):
+        if output.resolve() == given.resolve():
+            raise SpikeportError(f"{output}: is an input of this command as well as its output", hint="-o another path")
+
+
 def _emit(found: dict[str, Any], printer: Callable[[dict[str, Any]], None], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(found, allow_nan=False))
+        print(show.as_json(found))
     else:
         printer(found)
+    sys.stdout.flush()  # here, where a reader that went away is expected
 
 
 def main() -> None:
     """The entry point: a wrong call is one message and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without our letters shows their codes
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:  # before a verb began

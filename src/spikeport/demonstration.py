@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from spikeport.convert.conversion import Conversion, convert_network
+from spikeport.convert.search import SearchInterrupted
 from spikeport.convert.sources import load_source
 from spikeport.resources import shipped_models
 from spikeport.snn.errors import SpikeportError
+from spikeport.snn.tasks import TASKS
 
 Progress = Callable[[str, int, int, str], None]  # model, done, total, what
 
@@ -21,12 +23,18 @@ def demo(
     models = shipped_models()
     if not models:
         raise SpikeportError("demo: the trained models are missing from this installation", hint="pip install --force-reinstall spikeport")
-    found = {}
-    for path in models.values():
-        network = load_source(path)
-        task = trained_task(network.provenance, path)
+    networks = {trained_task(n.provenance, p): n for p in models.values() for n in [load_source(p)]}
+    found: dict[str, Conversion] = {}
+    for task in sorted(networks, key=lambda t: (list(TASKS).index(t) if t in TASKS else len(TASKS), t)):  # as published
         report = None if progress is None else (lambda done, total, what, name=task: progress(name, done, total, what))
-        found[task] = convert_network(network, task, trials=trials, test_trials=test_trials, seed=seed, preset=preset, progress=report)
+        try:
+            found[task] = convert_network(
+                networks[task], task, trials=trials, test_trials=test_trials, seed=seed, preset=preset, progress=report
+            )
+        except KeyboardInterrupt as interrupt:
+            where = getattr(interrupt, "where", "before the search")
+            done = "".join(f"; {t} was done: {c.as_dict()['spiking_accuracy']:.3f}" for t, c in found.items())
+            raise SearchInterrupted(f"at {task}, {where}{done}", getattr(interrupt, "candidates", ())) from None
     return found
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from spikeport.snn.tasks import FileTask, get_task
 def inspect_file(path: str | Path) -> dict[str, Any]:
     """A summary of the file: its kind, sizes, units, time constants, inputs, provenance."""
     path = Path(path)
-    kind = kind_of(path) if path.is_file() and path.suffix.lower() in (".h5", ".hdf5") and is_hdf5(path) else "rate-network"
+    kind = _kind(path)
     if kind == "spiking-network":
         return _spiking(load_spiking_network(path))
     if kind == "recording":
@@ -31,6 +33,18 @@ def inspect_file(path: str | Path) -> dict[str, Any]:
         assert isinstance(task, FileTask)
         return _trials(task)
     return _rate(load_source(path))
+
+
+def _kind(path: Path) -> str:
+    """What is in the file, as far as its outside tells; what is unknown is tried as a rate network, and refused there."""
+    suffix = path.suffix.lower()
+    if path.is_file() and suffix in (".h5", ".hdf5") and is_hdf5(path):
+        return kind_of(path)
+    if path.is_file() and suffix == ".npz":
+        with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            if {"inputs.npy", "window_start.npy"} <= set(archive.namelist()):
+                return "trials"
+    return "rate-network"
 
 
 def _rate(network: RateNetwork) -> dict[str, Any]:

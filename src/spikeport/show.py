@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +20,24 @@ def error(message: str) -> None:
 
 def interrupted(interrupt: KeyboardInterrupt) -> None:
     """Ctrl-C: say so, and what was done until then."""
-    error(str(interrupt) or "interrupted; nothing was written")
+    error(str(interrupt) or "interrupted")
     for candidate in getattr(interrupt, "candidates", ()):
-        error(_candidate_line(candidate.as_dict()))
-    if getattr(interrupt, "candidates", ()):
-        error("nothing was written")
+        error(f"  {_candidate_line(candidate.as_dict())}   {candidate.trials} trials")
+    if not hasattr(interrupt, "result"):  # training leaves a checkpoint, and its message says where
+        error("no file was written")
+
+
+def as_json(found: Mapping[str, Any]) -> str:
+    """One line of strict JSON: what is no finite number is null."""
+    return json.dumps(_finite(found), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager
@@ -45,8 +61,8 @@ def training_line(p: Any) -> str:
     return f"loss {p.loss:.2f}{accuracy}" + (", converged" if p.converged else "")
 
 
-def conversion(found: Mapping[str, Any]) -> None:
-    """The result of `convert`."""
+def conversion(found: Mapping[str, Any], *, task: str) -> None:
+    """The result of `convert`; task: as it was named in the call."""
     print(f"task {found['task']}, preset {found['preset']}, seed {found['seed']}, {found['dtype']}")
     print()
     for candidate in found["search"]:
@@ -69,7 +85,9 @@ def conversion(found: Mapping[str, Any]) -> None:
         print(f"loss                {loss['where']}: {loss['what']} ({loss['how_much']})")
     for warning in found["warnings"]:
         print(f"warning             {warning}")
-    _written(found["output"], f"spikeport run {found['output']} --task {found['task']} --first 2000", "-o net.h5   keeps the network")
+    searched = max(candidate["trials"] for candidate in found["search"])
+    fresh = f" --first {searched + found['trials']}" if task == found["task"] and found["trials"] else ""  # a file's trials end
+    _written(found["output"], f"spikeport run {{}} --task {shlex.quote(task)}{fresh}", "-o net.h5   keeps the network")
 
 
 def run(found: Mapping[str, Any]) -> None:
@@ -83,7 +101,7 @@ def run(found: Mapping[str, Any]) -> None:
     if found["silent_trials"]:
         print(f"warning             no unit fired in {found['silent_trials']} of {found['trials']} trials")
     print(f"time                {found['seconds']:.1f} s")
-    _written(found["output"], f"spikeport inspect {found['output']}", "-o run.h5   keeps spikes and outputs")
+    _written(found["output"], "spikeport inspect {}", "-o run.h5   keeps spikes and outputs")
 
 
 def training(found: Mapping[str, Any]) -> None:
@@ -92,7 +110,7 @@ def training(found: Mapping[str, Any]) -> None:
     print(f"{found['task']}: {state} after {found['steps']} steps, loss {found['loss']:.3f}, {found['seconds']:.0f} s")
     for rule, accuracy in found["rate_accuracy"].items():
         print(f"{rule + ' rule':<19} {accuracy:.3f} of {found['trials']} fresh trials")
-    _written(found["output"], f"spikeport convert {found['output']} --task {found['task']} -o net.h5", "")
+    _written(found["output"], f"spikeport convert {{}} --task {shlex.quote(found['task'])} -o net.h5", "")
 
 
 def summary(found: Mapping[str, Any]) -> None:
@@ -140,4 +158,8 @@ def _candidate_line(candidate: Mapping[str, Any]) -> str:
 
 
 def _written(output: str | None, then: str, without: str) -> None:
-    print(f"\nwrote {output}; next: {then}" if output is not None else f"\nnothing was written; {without}")
+    """The last line: what was written and what to try next; {} in `then` is its path."""
+    if output is None:
+        print(f"\nnothing was written; {without}")
+    else:
+        print(f"\nwrote {output}; next: {then.replace('{}', shlex.quote(output))}")

@@ -10,9 +10,10 @@ from typing import Any
 
 from spikeport.convert.grid import PUBLISHED_GRID, parse_grid
 from spikeport.convert.presets import Preset, get_preset
-from spikeport.convert.search import Candidate, Progress, Search, run_parts
+from spikeport.convert.search import Candidate, Progress, Search, SearchInterrupted, run_parts
 from spikeport.convert.sources import load_source
 from spikeport.convert.transfer import losses, transfer
+from spikeport.snn.engine import DTYPES
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.losses import Loss
 from spikeport.snn.measures import wilson
@@ -127,6 +128,7 @@ def convert_network(
     settings = get_preset(preset) if isinstance(preset, str) else preset
     settings = settings if dt is None else replace(settings, dt=dt)
     check_fit(network, task)
+    _check_settings(seed, dtype, n_jobs)
     trials, test_trials = _trial_numbers(task, trials, test_trials)
     search = Search(
         build=_Build(network, settings), task=task, rule=_rule(task, rule, objective), source=network, trials=trials,
@@ -138,20 +140,24 @@ def convert_network(
     best = candidates[search.best(candidates)]
     search_seconds = time.perf_counter() - started
     winner = transfer(network, best.inverse_lambda, preset=settings)
-    right, spikes, squared = run_parts([winner], search, first=trials, n=test_trials, progress=progress)
     judged = search.rule is not None
+    try:
+        right, spikes, distance = run_parts(winner, search, first=trials, n=test_trials)
+        rate = rate_accuracy(network, task, seed=seed, first=trials, n=test_trials) if judged else {}
+    except KeyboardInterrupt:
+        raise SearchInterrupted("after the search, on the fresh trials", candidates) from None
     seconds = steps_of(task.n_samples, winner.held_inputs[0], winner.dt) * winner.dt
-    spiking = {r: Measured(right=int(n[0]), trials=test_trials) for r, n in right.items()} if judged else {}
+    spiking = {r: Measured(right=n, trials=test_trials) for r, n in right.items()} if judged else {}
     provenance = {**winner.provenance, "task": task.name, "rule": search.rule, "seed": seed, "search_trials": trials}
     return Conversion(
         network=replace(winner, provenance=provenance | {"test_trials": test_trials, "spiking_right": {r: m.right for r, m in spiking.items()}}),
         inverse_lambda=best.inverse_lambda,
         task=task.name,
         rule=search.rule,
-        rate=rate_accuracy(network, task, seed=seed, first=trials, n=test_trials) if judged else {},
+        rate=rate,
         spiking=spiking,
-        mean_rate_hz=float(spikes[0] / (test_trials * seconds * winner.n_neurons)),
-        distance=None if judged else float(squared[0] ** 0.5),
+        mean_rate_hz=spikes / (test_trials * seconds * winner.n_neurons),
+        distance=None if judged else distance,
         search=candidates,
         losses=tuple(losses(network, settings)),
         warnings=tuple(_warnings(candidates, best, spiking)),
@@ -209,21 +215,39 @@ def _rule(task: Task, rule: str | None, objective: str) -> str | None:
 
 
 def _trial_numbers(task: Task, trials: int | None, test_trials: int | None) -> tuple[int, int]:
+    """How many trials the search sees, and how many fresh ones come after; a file's trials are never used twice."""
+    asked = {name: n for name, n in (("trials", trials), ("test trials", test_trials)) if n is not None}
+    problems = [f"{name}: {n}, must be at least 1" for name, n in asked.items() if n < 1]
+    if problems:
+        raise SpikeportError("no trials to convert with", problems, hint="--trials 100 --test-trials 1000")
     available: int | None = getattr(task, "n_trials", None)
     if available is None:
-        trials, test_trials = 100 if trials is None else trials, 1000 if test_trials is None else test_trials
-    elif trials is None:
-        test_trials = available - available // 2 if test_trials is None else test_trials
-        trials = available - test_trials
-    elif test_trials is None:
-        test_trials = available - trials
-    for name, n in (("trials", trials), ("test trials", test_trials)):
-        if n < 1:
-            of = "" if available is None else f" (the file has {available} in all)"
-            raise SpikeportError(f"{name}: {n}{of}, must be at least 1", hint="--trials 100 --test-trials 1000")
-    if available is not None and trials + test_trials > available:
-        raise SpikeportError(f"trials: {trials} for the search and {test_trials} fresh ones, the file has {available}", ["no trial is used twice"])
+        return 100 if trials is None else trials, 1000 if test_trials is None else test_trials
+    half = available // 2
+    if trials is None:
+        trials = half if test_trials is None else max(1, available - test_trials)
+    test_trials = max(1, available - trials) if test_trials is None else test_trials
+    if min(trials, half) < 1 or trials + test_trials > available:
+        wanted = f"{max(1, trials)} for the search and {test_trials} fresh ones"
+        raise SpikeportError(
+            f"task '{task.name}': too few trials in its file",
+            [f"wanted: {wanted}; the file has {available}, and no trial is used twice"],
+            hint=f"--trials {half} --test-trials {available - half}" if half else "a file with more trials",
+        )
     return trials, test_trials
+
+
+def _check_settings(seed: int, dtype: str, n_jobs: int) -> None:
+    """Refuse what no worker could run with, before any starts."""
+    problems = []
+    if not 0 <= seed < 2**64:
+        problems.append(f"seed: {seed}, must be from 0 to 2^64 - 1")
+    if dtype not in DTYPES:
+        problems.append(f"dtype: '{dtype}', must be one of {', '.join(DTYPES)}")
+    if n_jobs == 0:
+        problems.append("jobs: 0, must be 1 or more, or -1 for one per core")
+    if problems:
+        raise SpikeportError("a conversion cannot run with these settings", problems, hint="spikeport convert --help")
 
 
 def _warnings(candidates: Sequence[Candidate], best: Candidate, spiking: dict[str, Measured]) -> list[str]:

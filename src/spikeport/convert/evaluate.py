@@ -16,12 +16,13 @@ from spikeport.snn.tasks.base import Array, Task, Trials
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Some trials of some candidates.
+    """Some trials of some candidates, the first of them trial `first`.
 
     right: rule -> (candidates, trials) bool.  spikes: (candidates, trials) over all units.  distance: (candidates,
     trials) squared distance to the rate outputs, mean over time and outputs; NaN where it was not asked for.
     """
 
+    first: int
     right: dict[str, NDArray[np.bool_]]
     spikes: NDArray[np.int64]
     distance: Array
@@ -44,12 +45,19 @@ def evaluate(
     if source is not None:
         wanted = rate_outputs(source, trials, seed)
         distance = np.stack([squared_distance(o, dt, wanted, source.dt) for o in outputs])
-    return Part(right=right, spikes=run.counts.sum(axis=2).T, distance=distance)
+    return Part(first=first, right=right, spikes=run.counts.sum(axis=2).T, distance=distance)
 
 
 def rate_outputs(source: RateNetwork, trials: Trials, seed: int) -> Array:
-    """(time, trials, n_outputs): what the rate network answers, without its noise: the target of the distance."""
-    return simulate_rate(source, trials.inputs, seed=seed, first_trial=trials.first, with_noise=False).outputs
+    """(time, trials, n_outputs): what the rate network answers, without its noise: the target of the distance.
+
+    One trial at a time: a matrix product rounds in another order in another batch, and the answer must not depend on it.
+    """
+    alone = [
+        simulate_rate(source, trials.inputs[:, b : b + 1], seed=seed, first_trial=trials.first + b, with_noise=False)
+        for b in range(trials.n_trials)
+    ]
+    return np.concatenate([run.outputs for run in alone], axis=1)
 
 
 def squared_distance(outputs: NDArray[np.floating], dt: float, wanted: Array, wanted_dt: float) -> Array:
@@ -58,4 +66,5 @@ def squared_distance(outputs: NDArray[np.floating], dt: float, wanted: Array, wa
     edges = np.minimum(np.floor(np.arange(n + 1) * wanted_dt / dt + 0.5).astype(np.int64), outputs.shape[0])
     sums = np.add.reduceat(outputs.astype(np.float64), edges[:-1], axis=0)
     mean = sums / np.diff(edges)[:, None, None]
-    return np.asarray(((mean - wanted) ** 2).mean(axis=(0, 2)))
+    squared = np.ascontiguousarray(((mean - wanted) ** 2).transpose(1, 0, 2)).reshape(mean.shape[1], -1)
+    return np.array([row.mean() for row in squared])  # row by row: the same order of summation in any batch

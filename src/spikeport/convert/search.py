@@ -51,11 +51,11 @@ class Candidate:
 
 
 class SearchInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a search; `candidates` is what was measured until then."""
+    """Ctrl-C during a conversion: where it was, and in `candidates` what was measured until then."""
 
-    def __init__(self, candidates: tuple[Candidate, ...], done: int, total: int) -> None:
-        super().__init__(f"search interrupted after {done} of {total} jobs")
-        self.candidates, self.done, self.total = candidates, done, total
+    def __init__(self, where: str, candidates: tuple[Candidate, ...]) -> None:
+        super().__init__(f"interrupted {where}")
+        self.where, self.candidates = where, candidates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class Search:
         if self.trials < 1:
             raise SpikeportError(f"search: {self.trials} trials, must be at least 1", hint="--trials 100")
         networks = [self.build(v) for v in grid]
-        tally = _Tally(len(grid), self.task.rules)
+        tally = _Tally(len(grid), self.task.rules, first=0, trials=self.trials)
         with _backend(self.scheduler):
             return self._run(grid, networks, tally)
 
@@ -96,8 +96,11 @@ class Search:
             fresh = [v for v in bracket_grid(left, right, 7) if round(v, 9) not in known]
             if not fresh:
                 break
-            found += self.over(fresh)
-        return tuple(sorted(found, key=lambda c: c.inverse_lambda))
+            try:
+                found += self.over(fresh)
+            except SearchInterrupted as interrupt:
+                raise SearchInterrupted(interrupt.where, _sorted([*found, *interrupt.candidates])) from None
+        return _sorted(found)
 
     def best(self, candidates: Sequence[Candidate]) -> int:
         """The winner's index; candidates that were stopped early cannot win."""
@@ -122,25 +125,28 @@ class Search:
                 if self.fast and self.rule is not None:
                     tally.stop_hopeless(self.rule, self.trials)
         except KeyboardInterrupt:
-            raise SearchInterrupted(tally.candidates(grid, self), done, len(chunks)) from None
+            where = f"in the search, after {int(tally.trials.max())} of {self.trials} trials"
+            raise SearchInterrupted(where, tally.candidates(grid, self)) from None
         return tally.candidates(grid, self)
 
 
 class _Tally:
-    """Counts of all candidates while a search runs."""
+    """Counts of all candidates while a search over trials first .. first + trials - 1 runs."""
 
-    def __init__(self, n: int, rules: Sequence[str]) -> None:
+    def __init__(self, n: int, rules: Sequence[str], *, first: int, trials: int) -> None:
+        self.first = first
         self.trials = np.zeros(n, dtype=np.int64)
         self.right = {rule: np.zeros(n, dtype=np.int64) for rule in rules}
         self.spikes = np.zeros(n, dtype=np.int64)
-        self.distance = np.zeros(n)
+        self.squared = np.full((n, trials), np.nan)  # by trial: parts come in any order, and a sum of floats has one
         self.stopped = np.zeros(n, dtype=np.bool_)
 
     def add(self, alive: Sequence[int], part: Part) -> None:
         for rule, right in part.right.items():
             self.right[rule][alive] += right.sum(axis=1)
         self.spikes[alive] += part.spikes.sum(axis=1)
-        self.distance[alive] += part.distance.sum(axis=1)
+        at = part.first - self.first
+        self.squared[np.asarray(alive), at : at + part.spikes.shape[1]] = part.distance
         self.trials[alive] += part.spikes.shape[1]
 
     def stop_hopeless(self, rule: str, total: int) -> None:
@@ -148,6 +154,11 @@ class _Tally:
         right = self.right[rule]
         reachable = right + (total - self.trials)
         self.stopped |= reachable < right[~self.stopped].max()
+
+    def distance(self, candidate: int) -> float:
+        """Root mean square distance to the rate outputs over the trials done; NaN where it was not measured."""
+        done = self.squared[candidate][~np.isnan(self.squared[candidate])]
+        return float(np.sqrt(done.mean())) if done.size else float("nan")
 
     def candidates(self, grid: Sequence[float], search: Search) -> tuple[Candidate, ...]:
         network = search.build(grid[0])
@@ -164,7 +175,7 @@ class _Tally:
                     accuracy=by_rule[search.rule] if search.rule is not None else None,
                     by_rule=by_rule,
                     mean_rate_hz=float(self.spikes[i] / (n * seconds * network.n_neurons)),
-                    distance=float(np.sqrt(self.distance[i] / n)) if search.rule is None else None,
+                    distance=self.distance(i) if search.rule is None else None,
                     trials=n,
                     stopped=bool(self.stopped[i]),
                 )
@@ -173,17 +184,17 @@ class _Tally:
 
 
 def run_parts(
-    networks: Sequence[SpikingNetwork], search: Search, *, first: int, n: int, progress: Progress | None = None
-) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64], Any]:
-    """Trials first .. first + n - 1 on the search's backend: (rule -> right per candidate, spikes, squared distance)."""
-    tally = _Tally(len(networks), search.task.rules)
-    chunks = _chunks(n, chunk_size(networks[0], search.task, len(networks), n, _workers(search)), first)
+    network: SpikingNetwork, search: Search, *, first: int, n: int
+) -> tuple[dict[str, int], int, float]:
+    """Trials first .. first + n - 1 of one network on the search's backend: (rule -> right, spikes, distance)."""
+    tally = _Tally(1, search.task.rules, first=first, trials=n)
     with _backend(search.scheduler):
-        for done, part in enumerate(_in_parallel(search, list(networks), chunks), start=1):
-            tally.add(range(len(networks)), part)
-            if progress is not None:
-                progress(done, len(chunks), "fresh trials")
-    return tally.right, tally.spikes, tally.distance / n
+        chunks = _chunks(n, chunk_size(network, search.task, 1, n, _workers(search)), first)
+        for done, part in enumerate(_in_parallel(search, [network], chunks), start=1):
+            tally.add([0], part)
+            if search.progress is not None:
+                search.progress(done, len(chunks), "fresh trials")
+    return {rule: int(right[0]) for rule, right in tally.right.items()}, int(tally.spikes[0]), tally.distance(0)
 
 
 def chunk_size(network: SpikingNetwork, task: Task, n_candidates: int, trials: int, workers: int) -> int:
@@ -192,6 +203,10 @@ def chunk_size(network: SpikingNetwork, task: Task, n_candidates: int, trials: i
     outputs = sum(r.weight.shape[0] for r in network.readouts)
     fits = CHUNK_BYTES // max(1, steps * n_candidates * outputs * 8)
     return max(1, min(CHUNK, fits, -(-trials // max(1, workers))))
+
+
+def _sorted(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    return tuple(sorted(candidates, key=lambda c: c.inverse_lambda))
 
 
 def _chunks(n: int, size: int, first: int = 0) -> list[tuple[int, int]]:

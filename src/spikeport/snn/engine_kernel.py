@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from spikeport.snn.integrators import FLUSH_EVERY, TINY
 from spikeport.snn.noise import fill_normal
 
 U = np.uint64  # offsets are unsigned: a signed index may be negative, Python's would then wrap, and LLVM does not vectorise
@@ -170,8 +171,7 @@ def _membrane(x, c, p, q, nz, z, row, m, keep, noisy, quiet, tiles):  # type: ig
             v = (evolved if free else v) + (added if free else gated)
             fired = (v > p[q + THR + i]) & (free | (quiet > zero))
             after = v * keep + p[q + RESET + i]
-            left = ref - one
-            left = left if left > zero else zero
+            left = ref - one  # below 0 it means nothing more than 0 does
             full = p[q + NREF + i]
             x[c + V + i] = after if fired else v
             x[c + REF + i] = full if fired else left
@@ -204,8 +204,7 @@ def _double_membrane(x, o, v, c, p, q, g, nz, z, row, m, keep, noisy, quiet, til
             u = (evolved if free else u) + (added if free else gated)
             fired = (u > p[g + THR + i]) & (free | (quiet > zero))
             after = u * keep + p[g + RESET + i]
-            left = ref - one
-            left = left if left > zero else zero
+            left = ref - one  # below 0 it means nothing more than 0 does
             full = p[g + NREF + i]
             v[c + V + i] = after if fired else u
             v[c + REF + i] = full if fired else left
@@ -394,6 +393,21 @@ def _read(outs, sources, x, acc, p, k, ring_n, ring_i, out, b, c, row, lanes):  
 
 
 @njit(nogil=True, error_model="numpy", _nrt=False)
+def _flush(v, x, r, pops, lanes):  # type: ignore[no-untyped-def]
+    """0 in place of every v and filter state of at most TINY; see there."""
+    zero, tiny = v.dtype.type(0), v.dtype.type(TINY)
+    for a in range(pops.shape[0]):
+        for t in range(U(pops[a, 1])):
+            c = U(pops[a, 2]) + t * POP + V
+            for i in range(lanes):
+                v[c + i] = v[c + i] if abs(v[c + i]) > tiny else zero
+    for i in range(x.shape[0]):
+        x[i] = x[i] if abs(x[i]) > tiny else zero
+    for i in range(r.shape[0]):
+        r[i] = r[i] if abs(r[i]) > tiny else zero
+
+
+@njit(nogil=True, error_model="numpy", _nrt=False)
 def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, fresh, nz, z, z64, acc, lanes, events, n_events):  # type: ignore[no-untyped-def]
     """`rows` steps of one candidate in trial b; returns how many events there are now."""
     pops, syns, projs, helds, outs, sources, keep, _units, params = plan
@@ -418,6 +432,8 @@ def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, fresh, nz, z, z6
         _step(pops, syns, projs, sources, keep, v, x, holds, p, k, ring_n, ring_i, ring_c, nz, z, z64, row - block, lanes, traced)
         if read:
             _read(outs, sources, r, acc, p, k, ring_n, ring_i, out, b, c, row, lanes)
+        if (k + 1) % FLUSH_EVERY == 0:
+            _flush(v, x, r, pops, lanes)
         for a in range(pops.shape[0]):
             source = pops[a, 5]
             for e in range(ring_n[slot, source]):

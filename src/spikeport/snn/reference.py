@@ -13,12 +13,12 @@ spikes z[k] are at its end.
     4 read-out   x[k] = D x[k-1] + jump z[k],    o[k] = w_out x_0[k] + b_out
 
 Sums run left to right, never by BLAS (whose order is not specified), so that another simulator can agree to the last
-bit. Populations are stepped in an order in which a projection without delay comes from an earlier one.
+bit. After every 16th step a state of at most 1e-30 is set to 0 (TINY in integrators.py). Populations are stepped in an order in which a projection without delay comes from an earlier one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from spikeport.snn import noise
 from spikeport.snn.drive import Drive, Inputs, initial_v, noise_key, resolve
 from spikeport.snn.errors import SpikeportError
-from spikeport.snn.integrators import SynapseTable, get_integrator, synapse_table
+from spikeport.snn.integrators import FLUSH_EVERY, TINY, SynapseTable, get_integrator, synapse_table
 from spikeport.snn.neurons import Array, per_unit, refractory_steps
 from spikeport.snn.recording import Recording, SpikeTrains
 from spikeport.snn.spiking import HeldInput, Population, Projection, SpikingNetwork, sample_index
@@ -97,6 +97,8 @@ def simulate(
                     traces[f"{name}.{synapse}"].append(x[:, :, 0].copy())
         for readout, filt in zip(network.readouts, filters, strict=True):
             outputs[readout.name].append(filt.step(states[readout.source].past[-1]))
+        if k % FLUSH_EVERY == 0:
+            _flush_all(states, filters)
     return Recording(
         dt=network.dt,
         n_steps=drive.n_steps,
@@ -164,6 +166,19 @@ def _evolve_and_spike(
     state.v = np.where(z, after, v)
     state.ref = np.where(z, steps, np.maximum(state.ref - 1, 0))
     return z, v
+
+
+def _flush_all(states: Mapping[str, _State], filters: Sequence[_ReadOutState]) -> None:
+    for state in states.values():
+        state.v = flush(state.v)
+        state.x = {name: flush(x) for name, x in state.x.items()}
+    for filt in filters:
+        filt.x = flush(filt.x)
+
+
+def flush(x: Array) -> Array:
+    """x, with 0 where |x| <= TINY."""
+    return np.where(np.abs(x) > TINY, x, 0.0)
 
 
 def _into(network: SpikingNetwork, population: Population, synapse: str | None) -> list[Projection]:

@@ -48,6 +48,15 @@ class RunResult:
                         "simulator": self.simulator, "dtype": self.dtype, "seed": self.seed, "seconds": self.seconds}  # fmt: skip
 
 
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a run: how far it was, and how many trials were right by each rule."""
+
+    def __init__(self, done: int, trials: int, right: dict[str, int]) -> None:
+        found = ", ".join(f"{n} right by rule '{rule}'" for rule, n in right.items()) if done else "nothing to report"
+        super().__init__(f"interrupted after {done} of {trials} trials: {found}")
+        self.done, self.trials, self.right = done, trials, right
+
+
 def run_network(
     network: SpikingNetwork | str | Path,
     task: Task | str | Path,
@@ -72,30 +81,46 @@ def run_network(
     network = network if isinstance(network, SpikingNetwork) else load_spiking_network(network)
     task = get_task(task) if isinstance(task, (str, Path)) else task
     rule = check_run(network, task, simulator, dtype, rule)
-    if trials is None:
-        available: int | None = getattr(task, "n_trials", None)
-        trials = 100 if available is None else available - first
-    if trials < 1:
-        raise SpikeportError(f"run: {trials} trials, must be at least 1", hint="--trials 100")
+    trials = _how_many(task, trials, first)
     right = dict.fromkeys(task.rules, 0)
-    kept, spikes, silent, duration = [], 0, 0, 0.0
-    for start in range(0, trials, CHUNK):
-        batch = task.trials(min(CHUNK, trials - start), seed=seed, first=first + start)
-        recording = _simulate(network, batch, simulator, dtype, seed, n_threads, with_noise)
-        outputs = recording.outputs[network.readouts[0].name]
-        for name in right:
-            right[name] += int(task.judge(outputs, batch, dt=network.dt, kind="spiking", rule=name).sum())
-        per_trial = sum(s.counts().sum(axis=1) for s in recording.spikes.values())
-        spikes, silent = spikes + int(per_trial.sum()), silent + int((per_trial == 0).sum())
-        duration = recording.duration
-        kept += [recording] if keep else []
-        if progress is not None:
-            progress(min(start + CHUNK, trials), trials, "trials")
+    kept, done, spikes, silent, duration = [], 0, 0, 0, 0.0
+    try:
+        for start in range(0, trials, CHUNK):
+            batch = task.trials(min(CHUNK, trials - start), seed=seed, first=first + start)
+            recording = _simulate(network, batch, simulator, dtype, seed, n_threads, with_noise)
+            outputs = recording.outputs[network.readouts[0].name]
+            verdicts = {r: task.judge(outputs, batch, dt=network.dt, kind="spiking", rule=r) for r in task.rules}
+            per_trial = sum(s.counts().sum(axis=1) for s in recording.spikes.values())
+            right = {r: n + int(verdicts[r].sum()) for r, n in right.items()}
+            spikes, silent = spikes + int(per_trial.sum()), silent + int((per_trial == 0).sum())
+            duration, done = recording.duration, done + batch.n_trials
+            kept += [recording] if keep else []
+            if progress is not None:
+                progress(done, trials, "trials")
+    except KeyboardInterrupt:
+        raise RunInterrupted(done, trials, right) from None
     return RunResult(
         task=task.name, simulator=simulator, dtype=dtype, seed=seed, trials=trials, right=right, rule=rule,
         mean_rate_hz=spikes / (trials * duration * network.n_neurons), silent_trials=silent,
         seconds=time.perf_counter() - started, recording=join(kept) if keep else None,
     )  # fmt: skip
+
+
+def _how_many(task: Task, trials: int | None, first: int) -> int:
+    """Trials of this run: 100, or all that a file has from `first` on; more than a file has is refused."""
+    available: int | None = getattr(task, "n_trials", None)
+    problems = []
+    if trials is not None and trials < 1:
+        problems.append(f"trials: {trials}, must be at least 1")
+    if first < 0:
+        problems.append(f"first: {first}, must be 0 or more")
+    elif available is not None and first + max(1, trials or 0) > available:
+        problems.append(f"trials from {first} on: the file has {available} (0 to {available - 1}), {trials or 'at least 1'} wanted")
+    if problems:
+        raise SpikeportError(f"task '{task.name}': cannot run these trials", problems, hint="spikeport run --help")
+    if trials is not None:
+        return trials
+    return 100 if available is None else available - first
 
 
 def check_run(network: SpikingNetwork, task: Task, simulator: str, dtype: str, rule: str | None) -> str:
