@@ -66,6 +66,7 @@ def scalar_simulate(
     network: SpikingNetwork, inputs: Mapping[str, Any], n_steps: int, seed: int
 ) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array]]:
     """spikes (time, n), v before the reset (time, n) by population, and outputs (time, n_outputs), of trial 0."""
+    # long: the whole step in the order of the equations, to be read beside the docstring of reference.py
     assert [p.name for p in network.populations] == ["a", "b"]  # a's spikes may reach b without delay, not b's a
     dt, whole = network.dt, network.integrator
     z = {p.name: np.zeros((n_steps, p.n), dtype=int) for p in network.populations}

@@ -15,7 +15,7 @@ from spikeport.snn import noise, reference
 from spikeport.snn.integrators import INTEGRATORS
 from spikeport.snn.neurons import LIF
 from spikeport.snn.recording import Recording
-from spikeport.snn.spiking import HeldInput, Population, Projection, ReadOut, SpikeInput, SpikingNetwork
+from spikeport.snn.spiking import HeldInput, Population, Projection, ReadOut, SpikeInput, SpikingNetwork, Uniform
 from spikeport.snn.synapses import Delta, Exponential, Synapse
 
 DT = 1e-3
@@ -166,6 +166,18 @@ def test_the_noise_of_a_step_is_that_of_its_key_at_the_stated_size() -> None:
     key = (3, "membrane", 7, np.array([5, 0, 2**20, 3]), np.array([[11], [12]]), np.arange(30)[:, None, None])
     expected = noise.normal_integers(*key) / noise.NORMAL_SD * np.array([0, 0.1, 0.2, 3.0])
     np.testing.assert_allclose(run.traces["n.v"], np.cumsum(expected, axis=0), atol=1e-12)
+
+
+def test_a_drawn_v0_is_that_of_its_key_in_the_stated_interval() -> None:
+    ids = np.array([5, 0, 2**20])
+    neuron = LIF(tau_mem=0.01, v_threshold=1e9, v_reset=0.0)
+    population = Population(
+        name="n", n=3, neuron=neuron, v0=Uniform(-65.0, 30.0), ref0=1, noise_key=7, unit_ids=ids
+    )  # frozen: v of the first step is v0
+    run = reference.simulate(network_of(population), n_steps=1, n_batch=2, seed=3, first_trial=11, record=["n.v"])
+    expected = noise.uniforms(3, "v0", 7, ids, np.array([[11], [12]]), 0)
+    np.testing.assert_allclose(run.traces["n.v"][0], -65 + 95 * expected, rtol=1e-15)
+    assert np.unique(expected).size == 6
 
 
 # Synapses, delays, inputs

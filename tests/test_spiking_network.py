@@ -161,6 +161,11 @@ def test_a_synaptic_bias_needs_a_synapse_with_a_time_constant() -> None:
         assert found == (f"population a: synaptic_bias {name}: names no synapse with a time constant",)
 
 
+@pytest.mark.parametrize("dt", [0.0, -1.0, np.inf, np.nan])
+def test_the_clock_of_a_held_input_is_positive_and_finite(dt: float) -> None:
+    assert problems_of(inputs=(HeldInput(name="u", n=1, dt=dt),)) == (f"input u: dt {dt} s, must be positive",)
+
+
 def test_a_network_without_populations_is_refused() -> None:
     assert problems_of(populations=()) == ("populations: none, must be at least 1",)
 
@@ -210,7 +215,7 @@ def test_a_projection_without_delay_comes_from_an_earlier_population(
 @given(k=st.integers(1, 10**6), per_sample=st.integers(1, 500), n_samples=st.integers(1, 10**6))
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_the_sample_of_a_step_is_the_closed_form_in_exact_arithmetic(k: int, per_sample: int, n_samples: int) -> None:
-    """floor: (k - 1) dt / dt_input rounded down; nearest: k dt / dt_input rounded half up; then the last one is held."""
+    """floor: (k - 1) dt / dt_input rounded down; nearest: k dt / dt_input rounded half up; the last one is held."""
     dt = 5e-5
     for sampling, position in (
         ("floor", Fraction(k - 1, per_sample)),

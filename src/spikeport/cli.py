@@ -33,7 +33,9 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite an output file t
 Seed = Annotated[int, typer.Option(help="Seed of trials and noise; the same seed gives the same answer.")]
 TaskName = Annotated[str, typer.Option("--task", help="go-nogo, xor, integration, or a file of trials (.h5, .npz).")]
 PresetName = Annotated[str, typer.Option(help="standard, or kim2019: the published code, quirk by quirk.")]
-RuleName = Annotated[str | None, typer.Option(help="The rule that judges: published or strict; of a file: max, mean or nearest.")]
+RuleName = Annotated[
+    str | None, typer.Option(help="The rule that judges: published or strict; of a file: max, mean or nearest.")
+]
 
 
 class _Options:
@@ -75,7 +77,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Options of every verb."""
     _Options.debug = debug
@@ -83,19 +87,29 @@ def _root(
 
 @_command
 def convert(
-    model: Annotated[Path, typer.Argument(help="The rate network: .mat (published), .h5 (ours), .npz or .safetensors.")],
+    model: Annotated[
+        Path, typer.Argument(help="The rate network: .mat (published), .h5 (ours), .npz or .safetensors.")
+    ],
     task: TaskName,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write the spiking network (.h5).")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to write the spiking network (.h5).")
+    ] = None,
     grid: Annotated[str, typer.Option(help="START:STOP:STEP over 1/lambda, both ends in; or A,B,C.")] = "20:75:5",
     bracket: Annotated[str | None, typer.Option(help="LOW:HIGH over 1/lambda: search between, coarse to fine.")] = None,
-    trials: Annotated[int | None, typer.Option(help="Trials a candidate in the search [100; half of a file's].")] = None,
-    test_trials: Annotated[int | None, typer.Option(help="Fresh trials for the final accuracy [1000; half of a file's].")] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Trials a candidate in the search [100; half of a file's].")
+    ] = None,
+    test_trials: Annotated[
+        int | None, typer.Option(help="Fresh trials for the final accuracy [1000; half of a file's].")
+    ] = None,
     seed: Seed = 0,
     preset: PresetName = "standard",
     dt: Annotated[float | None, typer.Option(help="Step of the spiking network in seconds [5e-5].")] = None,
     rule: RuleName = None,
     objective: Annotated[str, typer.Option(help="accuracy, or distance: to the rate network's outputs.")] = "accuracy",
-    fast: Annotated[bool, typer.Option("--fast", help="Stop candidates that can no longer win; the winner is the same.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Stop candidates that can no longer win; the winner is the same.")
+    ] = False,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     jobs: Annotated[int, typer.Option(help="Threads of the search; -1 is one per core.")] = -1,
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, tcp://HOST:PORT.")] = None,
@@ -117,9 +131,9 @@ def convert(
         _check_kept(output, model, task)
     with show.progress() as report:
         conversion = convert_network(
-            model, task, grid=grid, bracket=None if bracket is None else _pair(bracket, "--bracket 10:200"), trials=trials,
-            test_trials=test_trials, seed=seed, preset=preset, dt=dt, rule=rule, objective=objective, fast=fast, dtype=dtype,
-            scheduler=scheduler, n_jobs=jobs, progress=report,
+            model, task, grid=grid, bracket=None if bracket is None else _pair(bracket, "--bracket 10:200"),
+            trials=trials, test_trials=test_trials, seed=seed, preset=preset, dt=dt, rule=rule, objective=objective,
+            fast=fast, dtype=dtype, scheduler=scheduler, n_jobs=jobs, progress=report,
         )  # fmt: skip
     if output is not None:
         save_spiking_network(conversion.network, output, overwrite=force)
@@ -132,14 +146,18 @@ def convert(
 def run(
     network: Annotated[Path, typer.Argument(help="A spiking network (.h5), as `convert` writes it.")],
     task: TaskName,
-    simulator: Annotated[str, typer.Option(help="engine, or reference: slow, the judge of everything else.")] = "engine",
+    simulator: Annotated[
+        str, typer.Option(help="engine, or reference: slow, the judge of everything else.")
+    ] = "engine",
     trials: Annotated[int | None, typer.Option(help="Trials [100; all of a file's].")] = None,
     first: Annotated[int, typer.Option(help="The first trial's number: others than the search used, say 1000.")] = 0,
     seed: Seed = 0,
     rule: RuleName = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     quiet: Annotated[bool, typer.Option("--no-noise", help="Without the membrane noise.")] = False,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the recording: spikes and outputs (.h5).")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the recording: spikes and outputs (.h5).")
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> int:
@@ -174,12 +192,16 @@ def train(
     tau: Annotated[str, typer.Option(help="LOW:HIGH, the bounds of the trained time constants in ms.")] = "20:125",
     batch: Annotated[int, typer.Option(help="Trials in a gradient step.")] = 16,
     max_steps: Annotated[int, typer.Option(help="Gradient steps before giving up.")] = 2000,
-    extra_steps: Annotated[int, typer.Option(help="Go on for so many steps after the stopping rule, for a margin.")] = 0,
+    extra_steps: Annotated[
+        int, typer.Option(help="Go on for so many steps after the stopping rule, for a margin.")
+    ] = 0,
     learning_rate: Annotated[float, typer.Option(help="Adam's learning rate.")] = 0.01,
     rate_cost: Annotated[float, typer.Option(help="Weight of the mean squared rate beside the loss.")] = 0.0,
     p_inh: Annotated[float, typer.Option(help="Probability of a unit to be inhibitory.")] = 0.2,
     seed: Seed = 0,
-    checkpoint: Annotated[Path | None, typer.Option(help="Where Ctrl-C leaves the state [the output's name + .checkpoint].")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Where Ctrl-C leaves the state [the output's name + .checkpoint].")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
     force: Force = False,
     as_json: Json = False,
@@ -206,12 +228,17 @@ def train(
     _check_kept(output, state)
     with show.progress() as report:
         result = train_network(
-            task, options, checkpoint=state, resume=resume, progress=lambda p: report(p.step, p.total_steps, show.training_line(p))
+            task,
+            options,
+            checkpoint=state,
+            resume=resume,
+            progress=lambda p: report(p.step, p.total_steps, show.training_line(p)),
         )
     save_rate_network(result.network, output, overwrite=force)
     state.unlink(missing_ok=True)  # only now: until here Ctrl-C has something to go on from
     found = {"task": task, "converged": result.converged, "steps": result.steps, "rate_accuracy": dict(result.accuracy),
-             "trials": result.test_trials, "loss": float(result.losses[-1]), "seconds": result.seconds, "seed": seed, "output": str(output)}  # fmt: skip
+             "trials": result.test_trials, "loss": float(result.losses[-1]), "seconds": result.seconds, "seed": seed,
+             "output": str(output)}  # fmt: skip
     _emit(found, show.training, as_json)
     return 0 if result.converged else 1
 

@@ -17,12 +17,20 @@ Progress = Callable[[str, int, int, str], None]  # model, done, total, what
 
 
 def demo(
-    *, trials: int = 50, test_trials: int = 200, seed: int = 0, preset: str = "standard", progress: Progress | None = None
+    *,
+    trials: int = 50,
+    test_trials: int = 200,
+    seed: int = 0,
+    preset: str = "standard",
+    progress: Progress | None = None,
 ) -> dict[str, Conversion]:
     """Convert each shipped model for the task that it was trained on; name of the task -> conversion."""
     models = shipped_models()
     if not models:
-        raise SpikeportError("demo: the trained models are missing from this installation", hint="pip install --force-reinstall spikeport")
+        raise SpikeportError(
+            "demo: the trained models are missing from this installation",
+            hint="pip install --force-reinstall spikeport",
+        )
     networks = {trained_task(n.provenance, p): n for p in models.values() for n in [load_source(p)]}
     found: dict[str, Conversion] = {}
     for task in sorted(networks, key=lambda t: (list(TASKS).index(t) if t in TASKS else len(TASKS), t)):  # as published

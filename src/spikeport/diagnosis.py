@@ -47,8 +47,15 @@ class Diagnosis:
     def as_dict(self) -> dict[str, Any]:
         """What `spikeport doctor --json` prints."""
         packages = [{"name": p.name, "extra": p.extra, "version": p.version, "fix": p.fix} for p in self.packages]
-        return {"ok": self.ok, "spikeport": self.spikeport, "python": self.python, "machine": self.machine, "cores": self.cores,
-                "packages": packages, "models": list(self.models)}  # fmt: skip
+        return {
+            "ok": self.ok,
+            "spikeport": self.spikeport,
+            "python": self.python,
+            "machine": self.machine,
+            "cores": self.cores,
+            "packages": packages,
+            "models": list(self.models),
+        }
 
 
 def doctor() -> Diagnosis:
@@ -57,7 +64,8 @@ def doctor() -> Diagnosis:
 
     return Diagnosis(
         spikeport=spikeport.__version__,
-        python=platform.python_version() + (f" ({sys.implementation.name})" if sys.implementation.name != "cpython" else ""),
+        python=platform.python_version()
+        + (f" ({sys.implementation.name})" if sys.implementation.name != "cpython" else ""),
         machine=f"{platform.system()} {platform.machine()}",
         cores=os.cpu_count() or 1,
         packages=tuple(Package(name, extra, _version(name)) for name, extra in _requirements()),
@@ -76,7 +84,9 @@ def _requirements() -> list[tuple[str, str]]:
     except metadata.PackageNotFoundError:  # a source tree on the path, not installed
         return []
     found = [(m[1], m[2] or "") for m in map(_REQUIREMENT.match, lines) if m is not None]
-    return sorted((pair for pair in found if pair[1] not in _NOT_FOR_USERS), key=lambda pair: (pair[1] != "", pair[1], pair[0]))
+    return sorted(
+        (pair for pair in found if pair[1] not in _NOT_FOR_USERS), key=lambda pair: (pair[1] != "", pair[1], pair[0])
+    )
 
 
 def _version(name: str) -> str | None:

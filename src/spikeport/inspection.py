@@ -36,7 +36,7 @@ def inspect_file(path: str | Path) -> dict[str, Any]:
 
 
 def _kind(path: Path) -> str:
-    """What is in the file, as far as its outside tells; what is unknown is tried as a rate network, and refused there."""
+    """What is in the file, as far as its outside tells; the unknown is tried as a rate network, and refused there."""
     suffix = path.suffix.lower()
     if path.is_file() and suffix in (".h5", ".hdf5") and is_hdf5(path):
         return kind_of(path)
@@ -79,7 +79,10 @@ def _spiking(network: SpikingNetwork) -> dict[str, Any]:
             "refractory_steps": _range(refractory_steps(neuron.t_ref, network.dt)),
             "bias_mV": _range(p.bias),
             "noise_sd_mV_per_step": _range(p.noise_sd),
-            "synapses": {name: {"kind": type(s).__name__} | {f"{k}_s": _range(v) for k, v in vars(s).items()} for name, s in p.synapses.items()},
+            "synapses": {
+                name: {"kind": type(s).__name__} | {f"{k}_s": _range(v) for k, v in vars(s).items()}
+                for name, s in p.synapses.items()
+            },
         }
 
     return {
@@ -89,14 +92,28 @@ def _spiking(network: SpikingNetwork) -> dict[str, Any]:
         "integrator": network.integrator,
         "populations": [population(p) for p in network.populations],
         "inputs": [
-            {"name": i.name, "channels": i.n} | ({"kind": "held", "dt_s": i.dt, "sampling": i.sampling} if isinstance(i, HeldInput) else {"kind": "spikes"})
+            {"name": i.name, "channels": i.n}
+            | (
+                {"kind": "held", "dt_s": i.dt, "sampling": i.sampling}
+                if isinstance(i, HeldInput)
+                else {"kind": "spikes"}
+            )
             for i in network.inputs
         ],
         "projections": [
-            {"from": p.source, "to": p.target, "through": p.synapse or "membrane", "delay_steps": p.delay, "nonzero": int(np.count_nonzero(p.weight))}
+            {
+                "from": p.source,
+                "to": p.target,
+                "through": p.synapse or "membrane",
+                "delay_steps": p.delay,
+                "nonzero": int(np.count_nonzero(p.weight)),
+            }
             for p in network.projections
         ],
-        "read_outs": [{"name": r.name, "from": r.source, "outputs": r.weight.shape[0], "bias": r.bias.tolist()} for r in network.readouts],
+        "read_outs": [
+            {"name": r.name, "from": r.source, "outputs": r.weight.shape[0], "bias": r.bias.tolist()}
+            for r in network.readouts
+        ],
         "provenance": dict(network.provenance),
     }
 

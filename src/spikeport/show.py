@@ -47,9 +47,22 @@ def progress() -> Iterator[Report]:
         yield lambda done, total, what: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         line = bar.add_task("starting (the first run compiles the engine, once)", total=None)
         yield lambda done, total, what: bar.update(line, completed=done, total=total, description=what)
@@ -86,13 +99,17 @@ def conversion(found: Mapping[str, Any], *, task: str) -> None:
     for warning in found["warnings"]:
         print(f"warning             {warning}")
     searched = max(candidate["trials"] for candidate in found["search"])
-    fresh = f" --first {searched + found['trials']}" if task == found["task"] and found["trials"] else ""  # a file's trials end
+    fresh = (
+        f" --first {searched + found['trials']}" if task == found["task"] and found["trials"] else ""
+    )  # a file's trials end
     _written(found["output"], f"spikeport run {{}} --task {shlex.quote(task)}{fresh}", "-o net.h5   keeps the network")
 
 
 def run(found: Mapping[str, Any]) -> None:
     """The result of `run`."""
-    print(f"task {found['task']}, {found['simulator']} {found['dtype']}, seed {found['seed']}, {found['trials']} trials")
+    print(
+        f"task {found['task']}, {found['simulator']} {found['dtype']}, seed {found['seed']}, {found['trials']} trials"
+    )
     for rule in (key.removeprefix("spiking_accuracy_") for key in found if key.startswith("spiking_accuracy_")):
         low, high = found[f"interval_{rule}"]
         used = "  (used)" if rule == found["rule"] else ""
@@ -126,18 +143,18 @@ def summary(found: Mapping[str, Any]) -> None:
 def demonstration(found: Mapping[str, Any]) -> None:
     """The result of `demo`."""
     print("A trained rate network becomes a spiking LIF network that does the same task.\n")
-    print(f"{'task':<12} {'rate':>6} {'spiking':>8}  {'95 % interval':<16} {'1/lambda':>8} {'spikes/s':>9} {'trials':>7}  rule")
+    head = f"{'task':<12} {'rate':>6} {'spiking':>8}  {'95 % interval':<16}"
+    print(f"{head} {'1/lambda':>8} {'spikes/s':>9} {'trials':>7}  rule")
     for task, c in found.items():
         interval = f"[{c['interval'][0]:.3f}, {c['interval'][1]:.3f}]"
-        print(
-            f"{task:<12} {c['rate_accuracy']:>6.3f} {c['spiking_accuracy']:>8.3f}  {interval:<16} {c['inverse_lambda']:>8g} "
-            f"{c['mean_rate_hz']:>9.2f} {c['trials']:>7}  {c['rule']}"
-        )
+        accuracies = f"{task:<12} {c['rate_accuracy']:>6.3f} {c['spiking_accuracy']:>8.3f}  {interval:<16}"
+        print(f"{accuracies} {c['inverse_lambda']:>8g} {c['mean_rate_hz']:>9.2f} {c['trials']:>7}  {c['rule']}")
     task, c = next(iter(found.items()))
     print(f"\n{task}: accuracy of the spiking network over 1/lambda, {c['search'][0]['trials']} trials each")
     for candidate in c["search"]:
         mark = "  <- chosen" if candidate["inverse_lambda"] == c["inverse_lambda"] else ""
-        print(f"{candidate['inverse_lambda']:>6g}  {'█' * round(40 * candidate['accuracy']):<40}  {candidate['accuracy']:.2f}{mark}")
+        bar = "█" * round(40 * candidate["accuracy"])
+        print(f"{candidate['inverse_lambda']:>6g}  {bar:<40}  {candidate['accuracy']:.2f}{mark}")
     print("\nNext: spikeport convert YOUR_MODEL.mat --task go-nogo -o net.h5")
 
 
@@ -152,9 +169,15 @@ def diagnosis(found: Mapping[str, Any]) -> None:
 
 
 def _candidate_line(candidate: Mapping[str, Any]) -> str:
-    score = f"distance {candidate['distance']:.4f}" if candidate["accuracy"] is None else f"accuracy {candidate['accuracy']:.3f}"
+    score = (
+        f"distance {candidate['distance']:.4f}"
+        if candidate["accuracy"] is None
+        else f"accuracy {candidate['accuracy']:.3f}"
+    )
     stopped = f"  (stopped after {candidate['trials']} trials: it could not win)" if candidate["stopped"] else ""
-    return f"1/lambda {candidate['inverse_lambda']:>7.4g}   {score}   {candidate['mean_rate_hz']:6.2f} spikes/s{stopped}"
+    return (
+        f"1/lambda {candidate['inverse_lambda']:>7.4g}   {score}   {candidate['mean_rate_hz']:6.2f} spikes/s{stopped}"
+    )
 
 
 def _written(output: str | None, then: str, without: str) -> None:

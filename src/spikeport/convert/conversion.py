@@ -72,8 +72,14 @@ class Conversion:
         found: dict[str, Any] = {}
         if self.rule is not None:
             spiking, rate = self.spiking[self.rule], self.rate[self.rule]
-            found |= {"rate_accuracy": rate.accuracy, "rate_interval": list(rate.interval), "spiking_accuracy": spiking.accuracy,
-                      "trials": spiking.trials, "interval": list(spiking.interval), "confidence": CONFIDENCE}  # fmt: skip
+            found |= {
+                "rate_accuracy": rate.accuracy,
+                "rate_interval": list(rate.interval),
+                "spiking_accuracy": spiking.accuracy,
+                "trials": spiking.trials,
+                "interval": list(spiking.interval),
+                "confidence": CONFIDENCE,
+            }
             for rule, measured in self.spiking.items():
                 found[f"rate_accuracy_{rule}"] = self.rate[rule].accuracy
                 found[f"spiking_accuracy_{rule}"] = measured.accuracy
@@ -96,7 +102,7 @@ class Conversion:
         }
 
 
-def convert_network(
+def convert_network(  # long: a third of it is the signature
     source: RateNetwork | str | Path,
     task: Task | str | Path,
     *,
@@ -140,33 +146,65 @@ def convert_network(
     best = candidates[search.best(candidates)]
     search_seconds = time.perf_counter() - started
     winner = transfer(network, best.inverse_lambda, preset=settings)
-    judged = search.rule is not None
     try:
-        right, spikes, distance = run_parts(winner, search, first=trials, n=test_trials)
-        rate = rate_accuracy(network, task, seed=seed, first=trials, n=test_trials) if judged else {}
+        fresh = _measure(winner, search, test_trials)
     except KeyboardInterrupt:
         raise SearchInterrupted("after the search, on the fresh trials", candidates) from None
-    seconds = steps_of(task.n_samples, winner.held_inputs[0], winner.dt) * winner.dt
-    spiking = {r: Measured(right=n, trials=test_trials) for r, n in right.items()} if judged else {}
-    provenance = {**winner.provenance, "task": task.name, "rule": search.rule, "seed": seed, "search_trials": trials}
     return Conversion(
-        network=replace(winner, provenance=provenance | {"test_trials": test_trials, "spiking_right": {r: m.right for r, m in spiking.items()}}),
+        network=replace(winner, provenance=_provenance(winner, search, fresh)),
         inverse_lambda=best.inverse_lambda,
         task=task.name,
         rule=search.rule,
-        rate=rate,
-        spiking=spiking,
-        mean_rate_hz=spikes / (test_trials * seconds * winner.n_neurons),
-        distance=None if judged else distance,
+        rate=fresh.rate,
+        spiking=fresh.spiking,
+        mean_rate_hz=fresh.mean_rate_hz,
+        distance=fresh.distance,
         search=candidates,
         losses=tuple(losses(network, settings)),
-        warnings=tuple(_warnings(candidates, best, spiking)),
+        warnings=tuple(_warnings(candidates, best, fresh.spiking)),
         seed=seed,
         preset=settings.name,
         dtype=dtype,
         seconds=time.perf_counter() - started,
         search_seconds=search_seconds,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fresh:
+    """What the winner did on trials that the search did not see."""
+
+    trials: int
+    rate: dict[str, Measured]
+    spiking: dict[str, Measured]
+    mean_rate_hz: float
+    distance: float | None
+
+
+def _measure(winner: SpikingNetwork, search: Search, n: int) -> _Fresh:
+    """Run the winner, and the rate network beside it, on the n trials after those of the search."""
+    task, judged = search.task, search.rule is not None
+    right, spikes, distance = run_parts(winner, search, first=search.trials, n=n)
+    seconds = steps_of(task.n_samples, winner.held_inputs[0], winner.dt) * winner.dt
+    return _Fresh(
+        trials=n,
+        rate=rate_accuracy(search.source, task, seed=search.seed, first=search.trials, n=n) if judged else {},
+        spiking={r: Measured(right=k, trials=n) for r, k in right.items()} if judged else {},
+        mean_rate_hz=spikes / (n * seconds * winner.n_neurons),
+        distance=None if judged else distance,
+    )
+
+
+def _provenance(winner: SpikingNetwork, search: Search, fresh: _Fresh) -> dict[str, Any]:
+    return {
+        **winner.provenance,
+        "task": search.task.name,
+        "rule": search.rule,
+        "seed": search.seed,
+        "search_trials": search.trials,
+        "test_trials": fresh.trials,
+        "spiking_right": {rule: measured.right for rule, measured in fresh.spiking.items()},
+    }
 
 
 @dataclass(frozen=True)
@@ -201,7 +239,11 @@ def check_fit(network: RateNetwork, task: Task) -> None:
     if abs(task.dt - network.dt) > 1e-9:
         problems.append(f"clock: the task has a sample every {task.dt:g} s, the network steps by {network.dt:g} s")
     if problems:
-        raise SpikeportError(f"task '{task.name}' does not fit the network", problems, hint="spikeport inspect MODEL   shows what it takes")
+        raise SpikeportError(
+            f"task '{task.name}' does not fit the network",
+            problems,
+            hint="spikeport inspect MODEL   shows what it takes",
+        )
 
 
 def _rule(task: Task, rule: str | None, objective: str) -> str | None:
@@ -253,7 +295,9 @@ def _check_settings(seed: int, dtype: str, n_jobs: int) -> None:
 def _warnings(candidates: Sequence[Candidate], best: Candidate, spiking: dict[str, Measured]) -> list[str]:
     found = []
     if len(candidates) > 1 and best.inverse_lambda in (candidates[0].inverse_lambda, candidates[-1].inverse_lambda):
-        found.append(f"the best 1/lambda, {best.inverse_lambda:g}, is the end of the grid: a wider one may hold a better")
+        found.append(
+            f"the best 1/lambda, {best.inverse_lambda:g}, is the end of the grid: a wider one may hold a better"
+        )
     if best.mean_rate_hz == 0:
         found.append("the network is silent: no unit fired in any trial")
     accuracies = {rule: m.accuracy for rule, m in spiking.items()}

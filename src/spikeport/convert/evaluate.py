@@ -29,7 +29,14 @@ class Part:
 
 
 def evaluate(
-    networks: Sequence[SpikingNetwork], task: Task, *, seed: int, first: int, n: int, dtype: str, source: RateNetwork | None = None
+    networks: Sequence[SpikingNetwork],
+    task: Task,
+    *,
+    seed: int,
+    first: int,
+    n: int,
+    dtype: str,
+    source: RateNetwork | None = None,
 ) -> Part:
     """Trials first .. first + n - 1 of every candidate, on one thread. source: measure the distance to its outputs."""
     trials = task.trials(n, seed=seed, first=first)
@@ -39,19 +46,22 @@ def evaluate(
     outputs = [run.outputs[:, c].transpose(2, 0, 1) for c in range(len(networks))]
     dt = networks[0].dt
     right = {
-        rule: np.stack([task.judge(o, trials, dt=dt, kind="spiking", rule=rule) for o in outputs]) for rule in task.rules
+        rule: np.stack([task.judge(o, trials, dt=dt, kind="spiking", rule=rule) for o in outputs])
+        for rule in task.rules
     }
-    distance = np.full((len(networks), n), np.nan)
+    distance: Array = np.full((len(networks), n), np.nan)
     if source is not None:
         wanted = rate_outputs(source, trials, seed)
-        distance = np.stack([squared_distance(o, dt, wanted, source.dt) for o in outputs])
+        found = np.stack([squared_distance(o, dt, wanted, source.dt) for o in outputs])
+        distance = np.where(np.isnan(found), np.inf, found)  # outputs that blew up are not unmeasured, but far away
     return Part(first=first, right=right, spikes=run.counts.sum(axis=2).T, distance=distance)
 
 
 def rate_outputs(source: RateNetwork, trials: Trials, seed: int) -> Array:
     """(time, trials, n_outputs): what the rate network answers, without its noise: the target of the distance.
 
-    One trial at a time: a matrix product rounds in another order in another batch, and the answer must not depend on it.
+    One trial at a time: a matrix product rounds in another order in another batch, and the answer must not depend
+    on that.
     """
     alone = [
         simulate_rate(source, trials.inputs[:, b : b + 1], seed=seed, first_trial=trials.first + b, with_noise=False)

@@ -42,7 +42,9 @@ def parse_grid(text: str | Sequence[float]) -> tuple[float, ...]:
 
 
 def _bad(text: object, why: str) -> SpikeportError:
-    return SpikeportError(f"grid '{text}': {why}", hint=f"--grid {PUBLISHED_GRID}   is START:STOP:STEP over 1/lambda, both ends in")
+    return SpikeportError(
+        f"grid '{text}': {why}", hint=f"--grid {PUBLISHED_GRID}   is START:STOP:STEP over 1/lambda, both ends in"
+    )
 
 
 def bracket(low: float, high: float, n: int = 8) -> tuple[float, ...]:
@@ -53,7 +55,7 @@ def bracket(low: float, high: float, n: int = 8) -> tuple[float, ...]:
 
 
 def middle_of_plateau(scores: Sequence[float]) -> int:
-    """The index of the best score; of several, the middle of the longest run of neighbours (the lower of two middles)."""
+    """The index of the best score; of several, the middle of the longest run of neighbours (of two, the lower)."""
     best = max(scores)
     runs: list[list[int]] = []
     for i, score in enumerate(scores):

@@ -17,6 +17,7 @@ from spikeport.snn.errors import SpikeportError
 from spikeport.snn.spiking import Uniform
 
 PUBLISHED_DT = 5e-5  # s, the step for which the noise per step was published
+PUBLISHED_V0 = Uniform(-65.0, 30.0)  # mV
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class Preset:
     bias: float = -40.0
     t_ref: float = 0.002
     noise_sd: float = 0.1
-    v0: Uniform = Uniform(-65.0, 30.0)
+    v0: Uniform = PUBLISHED_V0
     at_threshold: bool = False
     noise_while_refractory: bool = False
     spikes_while_refractory: bool = False

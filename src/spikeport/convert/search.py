@@ -6,14 +6,14 @@ alone. The winner has the highest accuracy; ties go to the middle of the plateau
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import joblib
 import numpy as np
-from numpy.typing import NDArray
 
 from spikeport.convert.evaluate import Part, evaluate
 from spikeport.convert.grid import bracket as bracket_grid
@@ -28,6 +28,7 @@ Build = Callable[[float], SpikingNetwork]
 
 CHUNK = 10  # trials in a job: long enough to hide its start, short enough for a progress bar and for Ctrl-C
 CHUNK_BYTES = 64 * 2**20  # of a job's outputs, at most
+ANSWER_SECONDS = 10.0  # for a cluster to answer
 ZOOMS = 2  # rounds of refinement of a bracket
 
 
@@ -45,7 +46,11 @@ class Candidate:
     stopped: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"inverse_lambda": self.inverse_lambda, "accuracy": self.accuracy, "mean_rate_hz": self.mean_rate_hz}
+        found: dict[str, Any] = {
+            "inverse_lambda": self.inverse_lambda,
+            "accuracy": self.accuracy,
+            "mean_rate_hz": self.mean_rate_hz,
+        }
         found |= {f"accuracy_{rule}": value for rule, value in self.by_rule.items()}
         return found | {"distance": self.distance, "trials": self.trials, "stopped": self.stopped}
 
@@ -117,11 +122,12 @@ class Search:
         try:
             for group in _groups(chunks, _workers(self) if self.fast and self.rule is not None else len(chunks)):
                 alive = [i for i in range(len(grid)) if not tally.stopped[i]]
-                for part in _in_parallel(self, [networks[i] for i in alive], group):
-                    tally.add(alive, part)
-                    done += 1
-                    if self.progress is not None:
-                        self.progress(done, len(chunks), "search")
+                with closing(_in_parallel(self, [networks[i] for i in alive], group)) as parts:
+                    for part in parts:
+                        tally.add(alive, part)
+                        done += 1
+                        if self.progress is not None:
+                            self.progress(done, len(chunks), "search")
                 if self.fast and self.rule is not None:
                     tally.stop_hopeless(self.rule, self.trials)
         except KeyboardInterrupt:
@@ -153,7 +159,7 @@ class _Tally:
         """Stop who would lose even if every trial left were right: the winner, and its ties, stay what they were."""
         right = self.right[rule]
         reachable = right + (total - self.trials)
-        self.stopped |= reachable < right[~self.stopped].max()
+        self.stopped |= (self.trials < total) & (reachable < right[~self.stopped].max())
 
     def distance(self, candidate: int) -> float:
         """Root mean square distance to the rate outputs over the trials done; NaN where it was not measured."""
@@ -183,17 +189,16 @@ class _Tally:
         return tuple(found)
 
 
-def run_parts(
-    network: SpikingNetwork, search: Search, *, first: int, n: int
-) -> tuple[dict[str, int], int, float]:
+def run_parts(network: SpikingNetwork, search: Search, *, first: int, n: int) -> tuple[dict[str, int], int, float]:
     """Trials first .. first + n - 1 of one network on the search's backend: (rule -> right, spikes, distance)."""
     tally = _Tally(1, search.task.rules, first=first, trials=n)
     with _backend(search.scheduler):
         chunks = _chunks(n, chunk_size(network, search.task, 1, n, _workers(search)), first)
-        for done, part in enumerate(_in_parallel(search, [network], chunks), start=1):
-            tally.add([0], part)
-            if search.progress is not None:
-                search.progress(done, len(chunks), "fresh trials")
+        with closing(_in_parallel(search, [network], chunks)) as parts:
+            for done, part in enumerate(parts, start=1):
+                tally.add([0], part)
+                if search.progress is not None:
+                    search.progress(done, len(chunks), "fresh trials")
     return {rule: int(right[0]) for rule, right in tally.right.items()}, int(tally.spikes[0]), tally.distance(0)
 
 
@@ -218,15 +223,29 @@ def _groups(chunks: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int
         yield chunks[i : i + size]
 
 
-def _in_parallel(search: Search, networks: Sequence[SpikingNetwork], chunks: Sequence[tuple[int, int]]) -> Iterator[Part]:
-    """Parts as they are done; threads by default (the engine releases the interpreter lock), else the named cluster."""
+def _in_parallel(
+    search: Search, networks: Sequence[SpikingNetwork], chunks: Sequence[tuple[int, int]]
+) -> Generator[Part, None, None]:
+    """Parts as they are done, on threads (the engine releases the interpreter lock) or on the named cluster.
+
+    To be closed by who takes them: Ctrl-C leaves jobs behind.
+    """
     source = search.source if search.rule is None else None
     jobs = [
-        joblib.delayed(evaluate)(networks, search.task, seed=search.seed, first=first, n=n, dtype=search.dtype, source=source)
+        joblib.delayed(evaluate)(
+            networks, search.task, seed=search.seed, first=first, n=n, dtype=search.dtype, source=source
+        )
         for first, n in chunks
     ]
     if search.scheduler is None:
-        yield from joblib.Parallel(n_jobs=search.n_jobs, prefer="threads", return_as="generator_unordered")(jobs)
+        local = joblib.Parallel(n_jobs=search.n_jobs, prefer="threads", return_as="generator_unordered")
+        parts = local(jobs)
+        try:
+            yield from parts
+        finally:
+            with warnings.catch_warnings():  # that jobs are cancelled is what Ctrl-C is for
+                warnings.simplefilter("ignore", UserWarning)
+                parts.close()
     else:
         for i in range(0, len(jobs), _workers(search)):  # in rounds, for the progress bar
             yield from joblib.Parallel(n_jobs=-1)(jobs[i : i + _workers(search)])
@@ -236,7 +255,8 @@ def _workers(search: Search) -> int:
     if search.scheduler is not None:
         from distributed import get_client
 
-        return max(1, sum(get_client().nthreads().values()))
+        client: Any = get_client()
+        return max(1, int(sum(client.nthreads().values())))
     return int(joblib.effective_n_jobs(search.n_jobs))
 
 
@@ -250,9 +270,18 @@ def _backend(scheduler: str | None) -> Iterator[None]:
         from distributed import Client
     except ImportError:
         raise MissingDependencyError.for_extra("dask.distributed", "dask", f"--scheduler {scheduler}") from None
+    start = "dask scheduler   starts one and prints its address"
     try:
-        client = Client(scheduler, timeout=10)
+        client: Any = Client(scheduler, timeout=ANSWER_SECONDS)  # type: ignore[no-untyped-call]
     except (OSError, TimeoutError, ValueError) as error:
-        raise SpikeportError(f"scheduler {scheduler}: no answer ({error})", hint="dask scheduler   starts one and prints its address") from None
+        raise SpikeportError(f"scheduler {scheduler}: no answer ({error})", hint=start) from None
+    try:
+        client.wait_for_workers(1, timeout=ANSWER_SECONDS)
+    except TimeoutError:
+        client.close()
+        raise SpikeportError(
+            f"scheduler {scheduler}: has no workers after {ANSWER_SECONDS:g} s",
+            hint=f"dask worker {scheduler}   starts one",
+        ) from None
     with client, client.as_current(), joblib.parallel_config(backend="dask"):
         yield

@@ -32,7 +32,9 @@ def transfer(
     p = p if dt is None else replace(p, dt=dt)
     check_settings(source, p)
     if not (np.isfinite(inverse_lambda) and inverse_lambda > 0):
-        raise SpikeportError(f"transfer: 1/lambda = {inverse_lambda}, must be positive", hint="the published search used 20 to 75")
+        raise SpikeportError(
+            f"transfer: 1/lambda = {inverse_lambda}, must be positive", hint="the published search used 20 to 75"
+        )
     scale = 1 / inverse_lambda
     synapse = DoubleExponential(tau_rise=p.tau_rise, tau_decay=source.tau)
     threshold = float(np.nextafter(p.v_threshold, -np.inf)) if p.at_threshold else p.v_threshold
@@ -84,11 +86,17 @@ def check_settings(source: RateNetwork, preset: Preset) -> None:
     if preset.dt > source.dt:
         problems.append(f"dt {preset.dt:g} s: above the rate network's own {source.dt:g} s, so inputs would be skipped")
     if get_integrator(preset.integrator).order is not None:  # Euler in some part: stable below its time constant only
-        for name, tau in (("tau_mem", preset.tau_mem), ("tau_rise", preset.tau_rise), ("the smallest tau", float(source.tau.min()))):
+        for name, tau in (
+            ("tau_mem", preset.tau_mem),
+            ("tau_rise", preset.tau_rise),
+            ("the smallest tau", float(source.tau.min())),
+        ):
             if preset.dt >= tau:
                 problems.append(f"dt {preset.dt:g} s: {name} is {tau:g} s, and {preset.integrator} needs dt below it")
     if problems:
-        raise SpikeportError(f"transfer with preset '{preset.name}' cannot step this network", problems, hint="a smaller --dt")
+        raise SpikeportError(
+            f"transfer with preset '{preset.name}' cannot step this network", problems, hint="a smaller --dt"
+        )
 
 
 def losses(source: RateNetwork, preset: Preset) -> list[Loss]:
@@ -98,18 +106,37 @@ def losses(source: RateNetwork, preset: Preset) -> list[Loss]:
         size = np.abs(source.b_out).max()
         found.append(Loss("b_out dropped, as in the published code", "read-out", f"largest |b_out| {size:.4g}"))
     synapse = DoubleExponential(tau_rise=preset.tau_rise, tau_decay=source.tau)
-    table = synapse_table(get_integrator(preset.integrator), synapse, np.full(source.n_neurons, preset.tau_mem), preset.dt)
+    table = synapse_table(
+        get_integrator(preset.integrator), synapse, np.full(source.n_neurons, preset.tau_mem), preset.dt
+    )
     area = discrete_area(table.D, table.jump, preset.dt)
     worst = float(area[np.abs(area - 1).argmax()])
     if abs(worst - 1) > 1e-3:
-        found.append(Loss("a filtered spike's area is not 1", f"synapse, integrator {preset.integrator}", f"{worst:.4g} at dt {preset.dt:g} s"))
+        found.append(
+            Loss(
+                "a filtered spike's area is not 1",
+                f"synapse, integrator {preset.integrator}",
+                f"{worst:.4g} at dt {preset.dt:g} s",
+            )
+        )
     if preset.noise_sd > 0 and preset.dt != PUBLISHED_DT:
-        how = f"{preset.noise_sd:g} mV a step: sd of v {_noise_of_v(preset):.3g} mV, {_noise_of_v(replace(preset, dt=PUBLISHED_DT)):.3g} mV at {PUBLISHED_DT:g} s"
+        here, published = _noise_of_v(preset), _noise_of_v(replace(preset, dt=PUBLISHED_DT))
+        how = f"{preset.noise_sd:g} mV a step: sd of v {here:.3g} mV, {published:.3g} mV at {PUBLISHED_DT:g} s"
         found.append(Loss("noise per step is not scaled by dt, as published", "population", how))
     if preset.t_ref > 0 and refractory_steps(preset.t_ref, preset.dt) == 0:
-        found.append(Loss("the refractory period is below half a step", "population", f"t_ref {preset.t_ref:g} s, dt {preset.dt:g} s"))
+        found.append(
+            Loss(
+                "the refractory period is below half a step",
+                "population",
+                f"t_ref {preset.t_ref:g} s, dt {preset.dt:g} s",
+            )
+        )
     if source.phi_max is not None:
-        found.append(Loss("the clip of the activation has no counterpart in the neuron", "population", f"r <= {source.phi_max:g}"))
+        found.append(
+            Loss(
+                "the clip of the activation has no counterpart in the neuron", "population", f"r <= {source.phi_max:g}"
+            )
+        )
     return found
 
 

@@ -22,8 +22,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikeport.snn import noise
 from spikeport.snn.drive import Drive, Inputs, initial_v, resolve
-from spikeport.snn.engine_kernel import REF, K, Feed, Memory, Sink, V, advance
-from spikeport.snn.engine_kernel import W as LANES
+from spikeport.snn.engine_kernel import Feed, Memory, Sink, advance
+from spikeport.snn.engine_loops import REF, K, V
+from spikeport.snn.engine_loops import W as LANES
 from spikeport.snn.engine_plan import POP, W, compile_networks
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.neurons import Array, per_unit

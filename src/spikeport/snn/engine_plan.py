@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeport.snn import noise
+from spikeport.snn import engine_loops, noise
 from spikeport.snn.drive import noise_key
-from spikeport.snn import engine_kernel
 from spikeport.snn.engine_kernel import Plan
 from spikeport.snn.errors import InvalidNetworkError
 from spikeport.snn.integrators import SynapseTable, get_integrator, synapse_table
@@ -23,7 +22,7 @@ from spikeport.snn.neurons import Array, per_unit, refractory_steps
 from spikeport.snn.spiking import HeldInput, Population, SpikingNetwork
 
 Ints = NDArray[np.int64]
-W, POP, PAR = int(engine_kernel.W), int(engine_kernel.POP), int(engine_kernel.PAR)
+W, POP, PAR = int(engine_loops.W), int(engine_loops.POP), int(engine_loops.PAR)
 
 
 @dataclass(frozen=True, kw_only=True)

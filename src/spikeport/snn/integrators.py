@@ -24,7 +24,6 @@ from spikeport.snn.errors import InvalidNetworkError
 from spikeport.snn.neurons import Array
 from spikeport.snn.synapses import Synapse
 
-
 FLUSH_EVERY = 16  # steps
 TINY = 1e-30  # mV (or mV/s): at the end of every 16th step, a state this small becomes 0. Else what decays for long turns
 # into a subnormal number, on which processors compute many times slower: after 90 time constants in float32. A threshold

@@ -173,10 +173,12 @@ def _problems(network: SpikingNetwork) -> list[str]:
         found.append("populations: none, must be at least 1")
     names = [p.name for p in network.populations] + [i.name for i in network.inputs]
     found += [f"name '{n}': used {names.count(n)} times, must be unique" for n in sorted(set(names)) if names.count(n) > 1]
+    outs = [r.name for r in network.readouts]
+    found += [f"read-out '{n}': used {outs.count(n)} times, must be unique" for n in sorted(set(outs)) if outs.count(n) > 1]
     for population in network.populations:
         found += [f"population {population.name}: {p}" for p in _population_problems(population)]
     for held in network.held_inputs:
-        if not held.dt > 0:
+        if not (np.isfinite(held.dt) and held.dt > 0):
             found.append(f"input {held.name}: dt {held.dt} s, must be positive")
         if held.sampling not in SAMPLINGS:
             found.append(f"input {held.name}: sampling '{held.sampling}', must be one of {', '.join(SAMPLINGS)}")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spikeport.snn import engine, reference
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.files import load_spiking_network
@@ -40,19 +42,32 @@ class RunResult:
 
     def as_dict(self) -> dict[str, Any]:
         """What `spikeport run --json` prints."""
-        found: dict[str, Any] = {"spiking_accuracy": self.right[self.rule] / self.trials, "trials": self.trials, "rule": self.rule,
-                                 "interval": list(wilson(self.right[self.rule], self.trials)), "confidence": 0.95}  # fmt: skip
+        used = self.right[self.rule]
+        found: dict[str, Any] = {
+            "spiking_accuracy": used / self.trials,
+            "trials": self.trials,
+            "rule": self.rule,
+            "interval": list(wilson(used, self.trials)),
+            "confidence": 0.95,
+        }
         found |= {f"spiking_accuracy_{rule}": n / self.trials for rule, n in self.right.items()}
         found |= {f"interval_{rule}": list(wilson(n, self.trials)) for rule, n in self.right.items()}
-        return found | {"mean_rate_hz": self.mean_rate_hz, "silent_trials": self.silent_trials, "task": self.task,
-                        "simulator": self.simulator, "dtype": self.dtype, "seed": self.seed, "seconds": self.seconds}  # fmt: skip
+        return found | {
+            "mean_rate_hz": self.mean_rate_hz,
+            "silent_trials": self.silent_trials,
+            "task": self.task,
+            "simulator": self.simulator,
+            "dtype": self.dtype,
+            "seed": self.seed,
+            "seconds": self.seconds,
+        }
 
 
 class RunInterrupted(KeyboardInterrupt):
     """Ctrl-C during a run: how far it was, and how many trials were right by each rule."""
 
     def __init__(self, done: int, trials: int, right: dict[str, int]) -> None:
-        found = ", ".join(f"{n} right by rule '{rule}'" for rule, n in right.items()) if done else "nothing to report"
+        found = ", ".join(f"{n} right by rule '{rule}'" for rule, n in right.items()) if done else "nothing to tell"
         super().__init__(f"interrupted after {done} of {trials} trials: {found}")
         self.done, self.trials, self.right = done, trials, right
 
@@ -90,7 +105,7 @@ def run_network(
             recording = _simulate(network, batch, simulator, dtype, seed, n_threads, with_noise)
             outputs = recording.outputs[network.readouts[0].name]
             verdicts = {r: task.judge(outputs, batch, dt=network.dt, kind="spiking", rule=r) for r in task.rules}
-            per_trial = sum(s.counts().sum(axis=1) for s in recording.spikes.values())
+            per_trial = np.sum([s.counts().sum(axis=1) for s in recording.spikes.values()], axis=0)
             right = {r: n + int(verdicts[r].sum()) for r, n in right.items()}
             spikes, silent = spikes + int(per_trial.sum()), silent + int((per_trial == 0).sum())
             duration, done = recording.duration, done + batch.n_trials
@@ -115,7 +130,9 @@ def _how_many(task: Task, trials: int | None, first: int) -> int:
     if first < 0:
         problems.append(f"first: {first}, must be 0 or more")
     elif available is not None and first + max(1, trials or 0) > available:
-        problems.append(f"trials from {first} on: the file has {available} (0 to {available - 1}), {trials or 'at least 1'} wanted")
+        problems.append(
+            f"trials from {first} on: the file has {available} (0 to {available - 1}), {trials or 'at least 1'} wanted"
+        )
     if problems:
         raise SpikeportError(f"task '{task.name}': cannot run these trials", problems, hint="spikeport run --help")
     if trials is not None:
@@ -145,15 +162,31 @@ def check_run(network: SpikingNetwork, task: Task, simulator: str, dtype: str, r
     if rule is not None and rule not in task.rules:
         problems.append(f"rule '{rule}': the task has {', '.join(task.rules)}")
     if problems:
-        raise SpikeportError(f"task '{task.name}' cannot run on this network", problems, hint="spikeport inspect FILE   shows what it takes")
+        raise SpikeportError(
+            f"task '{task.name}' cannot run on this network",
+            problems,
+            hint="spikeport inspect FILE   shows what it takes",
+        )
     return task.rules[0] if rule is None else rule
 
 
 def _simulate(
-    network: SpikingNetwork, batch: Trials, simulator: str, dtype: str, seed: int, n_threads: int | None, with_noise: bool
+    network: SpikingNetwork,
+    batch: Trials,
+    simulator: str,
+    dtype: str,
+    seed: int,
+    n_threads: int | None,
+    with_noise: bool,
 ) -> Recording:
     if simulator == "reference":
         return reference.simulate(network, batch.inputs, seed=seed, first_trial=batch.first, with_noise=with_noise)
     return engine.simulate(
-        network, batch.inputs, seed=seed, first_trial=batch.first, with_noise=with_noise, dtype=dtype, n_threads=n_threads
+        network,
+        batch.inputs,
+        seed=seed,
+        first_trial=batch.first,
+        with_noise=with_noise,
+        dtype=dtype,
+        n_threads=n_threads,
     )

@@ -87,6 +87,6 @@ class Task(Protocol):
         """Trials first .. first + n - 1 of the sequence that `seed` names, the same at any batch size."""
         ...
 
-    def judge(self, outputs: Array, trials: Trials, *, dt: float, kind: str, rule: str) -> Verdict:
+    def judge(self, outputs: NDArray[np.floating], trials: Trials, *, dt: float, kind: str, rule: str) -> Verdict:
         """(batch,) bool: which trials are right. outputs: (time, batch, n_outputs), one per dt seconds."""
         ...

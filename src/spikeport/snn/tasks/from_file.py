@@ -78,7 +78,7 @@ class FileTask:
         chosen = {"inputs": self.inputs[:, part], "targets": self.targets[:, part]}
         return Trials(**chosen, labels=self.labels[part], dt=self.dt, first=first)
 
-    def judge(self, outputs: Array, trials: Trials, *, dt: float, kind: str, rule: str) -> Verdict:
+    def judge(self, outputs: NDArray[np.floating], trials: Trials, *, dt: float, kind: str, rule: str) -> Verdict:
         judging.check_judged(self, outputs, trials, dt=dt, kind=kind, rule=rule)
         o = judging.in_window(outputs, self.window, dt)
         wanted = trials.targets[self.window.slice(self.dt)]

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikeport.snn.tasks import rules
-from spikeport.snn.tasks.base import Array, Trials, Verdict, Window
+from spikeport.snn.tasks.base import Trials, Verdict, Window
 
 _ON, _OFF = 50, 75  # steps: stimulus and target, from the published code
 _SPIKING_START = 100  # steps = 0.5 s: where the published spiking evaluation begins to look
@@ -51,7 +52,7 @@ class GoNoGo:
         targets[_OFF:, :, 0] = labels
         return Trials(inputs=inputs, targets=targets, labels=labels, dt=self.dt, first=first)
 
-    def judge(self, outputs: Array, trials: Trials, *, dt: float, kind: str, rule: str) -> Verdict:
+    def judge(self, outputs: NDArray[np.floating], trials: Trials, *, dt: float, kind: str, rule: str) -> Verdict:
         rules.check_judged(self, outputs, trials, dt=dt, kind=kind, rule=rule)
         o = rules.in_window(outputs, self.windows[kind], dt)
         if rule == "strict":

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikeport.snn.tasks import rules
-from spikeport.snn.tasks.base import Array, Trials, Verdict, Window
+from spikeport.snn.tasks.base import Trials, Verdict, Window
 
 _ON, _OFF = 50, 250  # steps: stimulus, then target; all numbers here from the published code
 _RATE_START = 300  # steps: the last 200 of 500
@@ -60,7 +61,7 @@ class Integration:
         targets[_OFF:, :, 0] = labels
         return Trials(inputs=inputs, targets=targets, labels=labels, dt=self.dt, first=first)
 
-    def judge(self, outputs: Array, trials: Trials, *, dt: float, kind: str, rule: str) -> Verdict:
+    def judge(self, outputs: NDArray[np.floating], trials: Trials, *, dt: float, kind: str, rule: str) -> Verdict:
         rules.check_judged(self, outputs, trials, dt=dt, kind=kind, rule=rule)
         o = rules.in_window(outputs, self.windows[kind], dt)
         right = rules.mean_on_side(o, trials.labels) if rule == "strict" else rules.reaches(o, trials.labels)

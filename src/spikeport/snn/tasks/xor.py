@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikeport.snn.tasks import rules
-from spikeport.snn.tasks.base import Array, Trials, Verdict, Window
+from spikeport.snn.tasks.base import Trials, Verdict, Window
 
 _PULSES = ((50, 100), (110, 160))  # steps: channel 0, channel 1; all numbers here from the published code
 _ANSWER = (170, 270)  # steps: where the target is +-1
@@ -54,7 +55,7 @@ class XOR:
         targets[slice(*_ANSWER), :, 0] = labels
         return Trials(inputs=inputs, targets=targets, labels=labels, dt=self.dt, first=first)
 
-    def judge(self, outputs: Array, trials: Trials, *, dt: float, kind: str, rule: str) -> Verdict:
+    def judge(self, outputs: NDArray[np.floating], trials: Trials, *, dt: float, kind: str, rule: str) -> Verdict:
         rules.check_judged(self, outputs, trials, dt=dt, kind=kind, rule=rule)
         window = self.windows[kind]
         if rule == "strict":
