@@ -51,7 +51,9 @@ class Filter:
         if self.integrator == "exact":  # settles at jump held / -M, that is at held for s
             settled = [held, self.jump[1] * held / -self.M[1][1]] if len(x) == 2 else [held]
             gone = self._decayed(settled)
-            push = [a - b for a, b in zip(settled, gone, strict=True)]
+            felt = sum(self.flow[-1, j] * settled[j] for j in range(len(settled)))
+            gain = (1 - self.flow[-1, -1]) * held / felt if held else 0.0  # so that v settles at what is held
+            push = [gain * (a - b) for a, b in zip(settled, gone, strict=True)]
         else:
             push = [j * self.dt * held for j in self.jump]
         self.x = [a + j * spikes + p for a, j, p in zip(x, self.jump, push, strict=True)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from require import need
 
 from spikeport.snn.rate import simulate_rate
 from spikeport.snn.tasks import GoNoGo
@@ -14,7 +15,7 @@ from spikeport.snn.training import TrainingOptions, train
 from spikeport.snn.training.data import draw_noise
 from spikeport.snn.training.initial import initial_network
 
-torch = pytest.importorskip("torch", reason="training needs the extra `train`: pip install 'spikeport[train]'")
+torch = need("torch", resource="train")
 from spikeport.snn.training import bptt  # noqa: E402  # after the check that torch is there
 
 SMALL = TrainingOptions(n_neurons=24, batch=4, max_steps=6, look_every=3, look_trials=5, test_trials=20, seed=7)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from require import need
 
 from spikeport.snn.errors import MissingDependencyError, SpikeportError, UnsupportedError
 from spikeport.snn.tasks import GoNoGo, get_task, save_trials
@@ -24,7 +25,7 @@ from spikeport.snn.training import (
 from spikeport.snn.training.data import draw_trials
 from spikeport.snn.training.initial import initial_network
 
-torch = pytest.importorskip("torch", reason="training needs the extra `train`: pip install 'spikeport[train]'")
+torch = need("torch", resource="train")
 from spikeport.snn.training import bptt  # noqa: E402  # after the check that torch is there
 
 SMALL = TrainingOptions(n_neurons=24, batch=4, max_steps=6, look_every=3, look_trials=5, test_trials=20, seed=7)

@@ -260,7 +260,7 @@ def inspect(
 
 @_command
 def demo(
-    trials: Annotated[int, typer.Option(help="Trials a candidate in the search.")] = 50,
+    trials: Annotated[int, typer.Option(help="Trials a candidate in the search.")] = 20,
     test_trials: Annotated[int, typer.Option(help="Fresh trials for the final accuracy.")] = 200,
     seed: Seed = 0,
     preset: PresetName = "standard",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,10 +47,14 @@ def resolve(network: SpikingNetwork, inputs: Inputs | None, n_steps: int | None,
             else:
                 held[port.name] = array
         else:
-            trains = value if isinstance(value, SpikeTrains) else SpikeTrains.from_dense(value)
-            if trains.shape[2] != port.n:
-                problems.append(f"input '{port.name}': {trains.shape[2]} channels, must be {port.n}")
-            spikes[port.name] = trains
+            wrong = [] if isinstance(value, SpikeTrains) else count_problems(np.asarray(value), port.n)
+            problems += [f"input '{port.name}': {problem}" for problem in wrong]
+            if not wrong:
+                spikes[port.name] = trains = value if isinstance(value, SpikeTrains) else SpikeTrains.from_dense(value)
+                if trains.shape[2] != port.n:
+                    problems.append(f"input '{port.name}': {trains.shape[2]} channels, must be {port.n}")
+                elif trains.count.size and trains.count.min() < 0:
+                    problems.append(f"input '{port.name}': a count of {trains.count.min()}, must be 0 or more")
     batches = {name: a.shape[1] for name, a in held.items()} | {name: s.shape[1] for name, s in spikes.items()}
     if len(set(batches.values()) | ({n_batch} - {None})) > 1:
         problems.append(f"batch: inputs differ, {batches}" + (f", asked for {n_batch}" if n_batch is not None else ""))
@@ -68,6 +73,16 @@ def resolve(network: SpikingNetwork, inputs: Inputs | None, n_steps: int | None,
     return Drive(held=held, spikes=spikes, n_steps=n_steps, n_batch=n_batch)
 
 
+def count_problems(counts: NDArray[Any], n: int, ndim: int = 3) -> list[str]:
+    """What is wrong with dense spike counts (time, batch, n), or (batch, n) where ndim is 2."""
+    want = f"(time, batch, {n})" if ndim == 3 else f"(batch, {n})"
+    if counts.ndim != ndim or counts.shape[-1] != n:
+        return [f"shape {counts.shape}, must be {want}"]
+    if not np.isfinite(counts).all() or (counts < 0).any() or (counts != np.trunc(counts)).any():
+        return ["counts of spikes must be whole numbers, 0 or more"]
+    return []
+
+
 def _by_name(network: SpikingNetwork, inputs: Inputs | None) -> Mapping[str, NDArray[np.floating] | SpikeTrains]:
     if inputs is None:
         return {}
@@ -84,10 +99,15 @@ def initial_v(
 ) -> Array:
     """(batch, n) mV: the given v0, the population's own, or drawn by key (stream v0) where it is a distribution."""
     shape = (n_batch, population.n)
+    unknown = sorted(set(v0 or {}) - {p.name for p in network.populations})
+    if unknown:
+        raise SpikeportError(f"v0: no population {', '.join(unknown)}", [f"there are: {', '.join(p.name for p in network.populations)}"])
     if v0 is not None and population.name in v0:
         given = np.asarray(v0[population.name], dtype=np.float64)
         if given.shape not in ((population.n,), shape):
             raise SpikeportError(f"v0 of {population.name}: shape {given.shape}, must be ({population.n},) or {shape}")
+        if not np.isfinite(given).all():
+            raise SpikeportError(f"v0 of {population.name}: {int((~np.isfinite(given)).sum())} values are NaN or infinite")
         return np.array(np.broadcast_to(given, shape))
     if isinstance(population.v0, Uniform):
         key, units = noise_key(network, population)

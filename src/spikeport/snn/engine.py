@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikeport.snn import noise
-from spikeport.snn.drive import Drive, Inputs, initial_v, resolve
+from spikeport.snn.drive import Drive, Inputs, count_problems, initial_v, resolve
 from spikeport.snn.engine_kernel import Feed, Memory, Sink, advance
 from spikeport.snn.engine_loops import REF, K, V
 from spikeport.snn.engine_loops import W as LANES
@@ -239,6 +239,8 @@ class _Stream:
 
     def load(self, inputs: ArrayLike | Mapping[str, ArrayLike] | None, n_steps: int) -> None:
         """Take this call's inputs into the buffers; refuse what does not fit."""
+        if n_steps < 1:
+            raise SpikeportError(f"engine: step() of {n_steps} steps, must be at least 1")
         if n_steps != self.n_steps:
             self._make(n_steps)
         self.sink.counts[:] = 0
@@ -250,6 +252,9 @@ class _Stream:
         at = 0
         for port in self.network.inputs:
             value = np.asarray(given[port.name]) if port.name in given else np.empty(0)
+            wrong = [] if port.name in self.held or value.ndim != 2 else count_problems(value, port.n, ndim=2)
+            if wrong:
+                raise SpikeportError(f"engine: step() input '{port.name}': {wrong[0]}")
             if value.shape != (self.n_batch, port.n) or not np.isfinite(value).all():
                 raise SpikeportError(f"engine: step() input '{port.name}' of shape {value.shape}, must be {(self.n_batch, port.n)} and finite")
             if port.name in self.held:

@@ -14,14 +14,11 @@ import numpy as np
 from numba import njit
 
 from spikeport.snn.engine_loops import (
-    ANY,
     BASE,
-    FROZEN,
     OMA,
     PAR,
     POP,
     PRE,
-    PUBLISHED,
     W2,
     W3,
     E,
@@ -36,7 +33,6 @@ from spikeport.snn.engine_loops import (
     filter,
     held_synapse,
     membrane,
-    run_ahead_any,
     run_ahead_frozen,
     run_ahead_published,
     single,
@@ -204,6 +200,7 @@ def _flush(v, x, r, pops, lanes):  # type: ignore[no-untyped-def]
 @njit(nogil=True, error_model="numpy", _nrt=False)
 def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, fresh, nz, z, z64, acc, lanes, events, n_events):  # type: ignore[no-untyped-def]
     """`rows` steps of one candidate in trial b; returns how many events there are now."""
+    # long: one loop over steps, whose parts share two dozen arrays; a call that passes them costs as much as a step
     pops, syns, projs, helds, outs, sources, keep, _units, params = plan
     u, u_start, sample, changed, ev_start, ev_unit, ev_count = feed
     out, trace, counts = sink
@@ -214,10 +211,8 @@ def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, fresh, nz, z, z6
     simple = (pops.shape[0] == 1 and syns.shape[0] == 1 and syns[0, 0] == 2 and syns[0, 5] < 0 and ev_start.shape[0] == 0
               and ring_n.shape[0] == 2 and projs.shape[0] > 0)  # fmt: skip
     words = U(z64.shape[0])
-    sub, noisy, quiet = keep[0, 0], keep[0, 1], keep[0, 2]
-    kind = ANY
-    if sub == 0 and noisy == quiet:
-        kind = PUBLISHED if noisy > 0 else FROZEN
+    published = keep[0, 1] > 0
+    simple = simple and keep[0, 0] == 0 and keep[0, 1] == keep[0, 2]
     row, end = block, block + rows
     while row < end:
         k, ahead = k0 + row, 1
@@ -235,13 +230,11 @@ def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, fresh, nz, z, z6
             limit = min(end - row, FLUSH_EVERY - k % FLUSH_EVERY)
             while ahead < limit and not changed[row + ahead]:
                 ahead += 1
-            q, g, tiles, at = U(syns[0, 2]), U(pops[0, 3]), U(pops[0, 1]), row - block
-            if kind == PUBLISHED:
-                ahead = run_ahead_published(x, v, p, q, g, nz, z, z64, at, ahead, sub, noisy, quiet, tiles, words)
-            elif kind == FROZEN:
-                ahead = run_ahead_frozen(x, v, p, q, g, nz, z, z64, at, ahead, sub, noisy, quiet, tiles, words)
+            q, g, tiles = U(syns[0, 2]), U(pops[0, 3]), U(pops[0, 1])
+            if published:
+                ahead = run_ahead_published(x, v, p, q, g, nz, z, z64, row - block, ahead, tiles, words)
             else:
-                ahead = run_ahead_any(x, v, p, q, g, nz, z, z64, at, ahead, sub, noisy, quiet, tiles, words)
+                ahead = run_ahead_frozen(x, v, p, q, g, nz, z, z64, row - block, ahead, tiles, words)
             k = k + ahead - 1
             slot = k & 1
             ring_n[1 - slot, 0] = 0

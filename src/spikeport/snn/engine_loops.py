@@ -4,6 +4,8 @@ Arrays are cut into tiles of W units. A tile keeps its fields side by side, at d
 LLVM vectorises a loop over a tile without alias checks; populations, synapses and read-outs are in arrays of their own,
 because between two parts of one array those checks fail. Functions are compiled without reference counting, whose
 atomic operations would cost as much as a step.
+
+numba looks at engine_kernel.py alone to tell whether its cache is fresh: after a change here, touch that file.
 """
 
 from __future__ import annotations
@@ -130,17 +132,14 @@ def membrane(x, c, p, q, nz, z, row, m, keep, noisy, quiet, tiles):  # type: ign
         m += W
 
 
-ANY, PUBLISHED, FROZEN = 0, 1, 2  # kinds of refractory period and reset, see _run_ahead_of
+def _run_ahead_of(published):  # type: ignore[no-untyped-def]
+    """run_ahead compiled for one kind of population with reset to a value, which leaves out what it does not need.
 
-
-def _run_ahead_of(kind):  # type: ignore[no-untyped-def]
-    """_run_ahead compiled for one kind of population, which leaves out what it does not need: a third of the time.
-
-    PUBLISHED: reset to a value, noise and spikes in the refractory period too. FROZEN: reset to a value, neither. ANY.
+    published: noise and spikes in the refractory period too, as in the published code. Else neither.
     """
 
     @njit(nogil=True, error_model="numpy", _nrt=False)
-    def _run_ahead(x, v, p, q, g, nz, z, z64, row, rows, keep, noisy, quiet, tiles, words):  # type: ignore[no-untyped-def]
+    def _run_ahead(x, v, p, q, g, nz, z, z64, row, rows, tiles, words):  # type: ignore[no-untyped-def]
         """Up to `rows` steps without arrivals, until something fires; returns how many were done, the last one included.
 
         double and membrane in one pass, for the commonest network: one population with one synapse and delays of one
@@ -162,19 +161,13 @@ def _run_ahead_of(kind):  # type: ignore[no-untyped-def]
                     free = ref <= zero
                     evolved = (p[gg + A + i] * u + current) + v[cc + E + i]
                     added = nz[row + done, mm + i] * p[gg + NOISE + i]
-                    if kind == PUBLISHED:
+                    if published:
                         u = (evolved if free else u) + added
                         fired = u > p[gg + THR + i]
-                        after = p[gg + RESET + i]
-                    elif kind == FROZEN:
+                    else:
                         u = (evolved + added) if free else u
                         fired = (u > p[gg + THR + i]) & free
-                        after = p[gg + RESET + i]
-                    else:
-                        gated = added * noisy
-                        u = (evolved if free else u) + (added if free else gated)
-                        fired = (u > p[gg + THR + i]) & (free | (quiet > zero))
-                        after = u * keep + p[gg + RESET + i]
+                    after = p[gg + RESET + i]
                     left = ref - one
                     full = p[gg + NREF + i]
                     v[cc + V + i] = after if fired else u
@@ -195,7 +188,7 @@ def _run_ahead_of(kind):  # type: ignore[no-untyped-def]
     return _run_ahead
 
 
-run_ahead_any, run_ahead_published, run_ahead_frozen = map(_run_ahead_of, (ANY, PUBLISHED, FROZEN))
+run_ahead_published, run_ahead_frozen = _run_ahead_of(True), _run_ahead_of(False)
 
 
 @njit(nogil=True, error_model="numpy", _nrt=False, inline="always")

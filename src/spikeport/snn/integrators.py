@@ -9,8 +9,8 @@ A step of the canonical update (reference.py) is linear between spikes, so it is
     euler     D = 1 + dt M, A and B as above
     exact     the blocks of expm(dt M') with M' the system of (x, v); both entries of B nonzero
 
-held: what a constant input of weight 1 adds per step: jump dt (a spike train of that mass) under kim2019 and euler,
-(1 - D) x_inf under exact, so that x settles at the continuous system's value.
+held: what a constant input of weight 1 adds per step: jump dt (a spike train of that mass) under kim2019 and euler;
+under exact (1 - D) x_inf (1 - A) / (B x_inf), so that v settles exactly where the continuous system does.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def _exact(m: Array, jump: Array, tau_mem: Array, dt: float) -> SynapseTable:
     block = np.asarray(expm(system * dt))  # no special case where two tau are equal: expm takes the limit
     d, b = block[:, :states, :states], block[:, states, :states]
     settled = np.linalg.solve(-m, jump[:, :, None])
-    held = ((np.eye(states) - d) @ settled)[:, :, 0]
+    gain = (1 - block[:, states, states]) / np.einsum("ni,ni->n", b, settled[:, :, 0])
+    held = ((np.eye(states) - d) @ settled)[:, :, 0] * gain[:, None]
     return SynapseTable(D=d, B=b, jump=jump, held=held)
 
 

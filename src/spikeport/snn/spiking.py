@@ -177,6 +177,7 @@ def _problems(network: SpikingNetwork) -> list[str]:
     found += [f"read-out '{n}': used {outs.count(n)} times, must be unique" for n in sorted(set(outs)) if outs.count(n) > 1]
     for population in network.populations:
         found += [f"population {population.name}: {p}" for p in _population_problems(population)]
+    found += [f"input {i.name}: n {i.n}, must be at least 1" for i in network.inputs if i.n < 1]
     for held in network.held_inputs:
         if not (np.isfinite(held.dt) and held.dt > 0):
             found.append(f"input {held.name}: dt {held.dt} s, must be positive")
@@ -192,8 +193,8 @@ def _problems(network: SpikingNetwork) -> list[str]:
 
 
 def _population_problems(population: Population) -> list[str]:
-    if population.n < 1:
-        return [f"n: {population.n}, must be at least 1"]
+    if population.n < 1 or int(population.n) != population.n:
+        return [f"n: {population.n}, must be a whole number, at least 1"]
     found = population.neuron.problems(population.n)
     for name, synapse in population.synapses.items():
         found += [f"synapse {name}: {p}" for p in synapse.problems(population.n)]
@@ -206,13 +207,21 @@ def _population_problems(population: Population) -> list[str]:
         values["v0"] = population.v0
     elif not population.v0.low <= population.v0.high:
         found.append(f"v0: uniform in [{population.v0.low}, {population.v0.high}), its ends are swapped")
+    elif not np.isfinite([population.v0.low, population.v0.high]).all():
+        found.append(f"v0: uniform in [{population.v0.low}, {population.v0.high}), its ends must be finite")
     for name, value in values.items():
         found += per_unit_problems(name, value, population.n)
     for name in ("noise_sd", "ref0"):
         if np.any(np.asarray(values[name]) < 0):
             found.append(f"{name}: {np.min(values[name]):g}, must be 0 or more")
-    if population.unit_ids is not None and np.asarray(population.unit_ids).shape != (population.n,):
-        found.append(f"unit_ids: shape {np.asarray(population.unit_ids).shape}, must be ({population.n},)")
+    if np.any(np.asarray(population.ref0) != np.trunc(population.ref0)):
+        found.append("ref0: must be whole steps")
+    if population.unit_ids is not None:
+        ids = np.asarray(population.unit_ids)
+        if ids.shape != (population.n,):
+            found.append(f"unit_ids: shape {ids.shape}, must be ({population.n},)")
+        elif (ids != np.trunc(ids)).any() or np.unique(ids).size != ids.size:
+            found.append("unit_ids: must be whole numbers, each used once (two units with one id get the same noise)")
     return found
 
 
