@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from require import need
 from small_models import DT, write_model, write_trials
 
@@ -136,12 +135,10 @@ def test_an_interrupted_training_leaves_a_checkpoint_that_resume_goes_on_from(tm
     assert not state.exists(), "a finished run needs no checkpoint"
 
 
-@pytest.mark.parametrize("verb", ["convert", "demo"])
-def test_a_job_in_a_log_prints_no_progress(verb: str, tmp_path: Path) -> None:
+def test_a_job_in_a_log_prints_no_progress(tmp_path: Path) -> None:
     """Where standard error is a file, a bar would fill it with lines."""
-    model = write_model(tmp_path / "m.h5")
-    task = ["--task", "go-nogo", "--grid", "60", "--dt", str(DT)] if verb == "convert" else []
-    call = [PROGRAM, verb, *([model] if verb == "convert" else []), *task, "--trials", "2", "--test-trials", "2"]
+    options = ["--task", "go-nogo", "--grid", "60", "--dt", str(DT), "--trials", "2", "--test-trials", "2"]
+    call = [PROGRAM, "convert", write_model(tmp_path / "m.h5"), *options]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout

@@ -224,7 +224,10 @@ def test_a_held_input_settles_at_w_u_times_the_area_of_its_synapse(integrator: s
         integrator=integrator,
     )
     run = reference.simulate(network, np.full((1, 1, 1), u), n_steps=500, record=["n.v", "n.single", "n.double"])
-    for synapse in synapses if integrator != "exact" else ():  # there x is above w u at a step's start, below at its end
+    at_start = (
+        () if integrator == "exact" else synapses
+    )  # under exact x is above w u at a step's start, below at its end
+    for synapse in at_start:
         settled = w * u * gain if synapse == via else 0.0
         assert run.traces[f"n.{synapse}"][-1, 0, 0] == pytest.approx(settled, rel=1e-12), f"x of {synapse}"
     assert run.traces["n.v"][-1, 0, 0] == pytest.approx(0.25 + w * u * gain, rel=1e-12)

@@ -149,4 +149,4 @@ def _noise_of_v(preset: Preset) -> float:
 def discrete_area(D: Array, jump: Array, dt: float) -> Array:
     """(n,): sum over steps of x_0 dt after one spike of weight 1, x = D x: dt [(1 - D)^-1 jump]_0."""
     x = np.linalg.solve(np.eye(D.shape[1]) - D, jump[:, :, None])
-    return np.asarray(x[:, 0, 0] * dt)
+    return np.asarray(x[:, 0, 0] * dt, dtype=np.float64)

@@ -39,7 +39,7 @@ def resolve(network: SpikingNetwork, inputs: Inputs | None, n_steps: int | None,
         if value is None:
             problems.append(f"input '{port.name}': missing, {port.n} channels")
         elif isinstance(port, HeldInput):
-            array = np.asarray(value, dtype=np.float64) if not isinstance(value, SpikeTrains) else np.empty(0)
+            array: Array = np.asarray(value, dtype=np.float64) if not isinstance(value, SpikeTrains) else np.empty((0, 0, 0))
             if array.ndim != 3 or array.shape[2] != port.n or array.shape[0] < 1:
                 problems.append(f"input '{port.name}': shape {getattr(value, 'shape', None)}, must be (samples, batch, {port.n}), 1 sample or more")
             elif not np.isfinite(array).all():

@@ -183,7 +183,7 @@ class Engine:
             own.nz[:] = 0  # a stream's buffer may hold the noise of another state
         where = np.array([b0, 0, 0], dtype=np.int64)
         block = K * self.network.n_neurons * len(self.networks)  # the most spikes that K steps can have
-        events = np.empty((4 * block if record else 0, 4), dtype=np.int32)
+        events: NDArray[np.int32] = np.empty((4 * block if record else 0, 4), dtype=np.int32)
         while n_steps > 0 and not advance(
             self._layout.plan, feed, state.memory, sink, where, b1, state.k, n_steps, np.uint64(state.seed),
             state.first_trial, noisy, True, *own, LANES, events,
@@ -337,7 +337,9 @@ def _events(
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.floating]]:
     """Given spikes by (input, trial, step): where each step's begin, which channel, how many."""
     starts = np.zeros((len(network.spike_inputs), n_batch, n_steps + 1), dtype=np.int64)
-    units, counts, total = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=dtype)], 0
+    units: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
+    counts: list[NDArray[np.floating]] = [np.zeros(0, dtype=dtype)]
+    total = 0
     for j, port in enumerate(network.spike_inputs):
         s = spikes[port.name]
         inside = s.step < n_steps

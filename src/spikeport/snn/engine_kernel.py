@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from spikeport.snn.compiling import cached, compiled, inlined
 from spikeport.snn.engine_loops import (
     BASE,
     OMA,
@@ -89,7 +89,7 @@ class Sink(NamedTuple):
     counts: Any  # (batch, candidates, units) int64
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
+@compiled
 def _refresh(x, holds, p, u, b, u_start, pops, a, syns, helds, sample, row, lanes):  # type: ignore[no-untyped-def]
     """E = (1 - A) (v_leak + bias + w_in u) of a population, and held H of its synapses, at new samples."""
     tiles, c, q = U(pops[a, 1]), U(pops[a, 2]), U(pops[a, 3])
@@ -120,7 +120,7 @@ def _refresh(x, holds, p, u, b, u_start, pops, a, syns, helds, sample, row, lane
                     holds[hold + t * W2 + W + i] = p[g + t * W3 + W2 + i] * total
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False, inline="always")
+@inlined
 def _deliver(x, p, syns, n, projs, sources, k, ring_n, ring_i, ring_c, tiles, lanes):  # type: ignore[no-untyped-def]
     """J = sum of w z[k-d], projection by projection, source by source; True if anything arrived."""
     states = U(syns[n, 0])
@@ -137,7 +137,7 @@ def _deliver(x, p, syns, n, projs, sources, k, ring_n, ring_i, ring_c, tiles, la
     return arrived
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False, inline="always")
+@inlined
 def _step(pops, syns, projs, sources, keep, v, x, holds, p, k, ring_n, ring_i, ring_c, nz, z, z64, row, lanes):  # type: ignore[no-untyped-def]
     """One step of every population of one (trial, candidate); spikes go into the ring's slot of step k."""
     slot = k & (ring_n.shape[0] - 1)
@@ -159,7 +159,7 @@ def _step(pops, syns, projs, sources, keep, v, x, holds, p, k, ring_n, ring_i, r
         ring_n[slot, source] = collect(z, z64, m, tiles, lanes, ring_i, ring_c, slot, sources[source, 0])
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
+@compiled
 def _read(outs, sources, x, acc, p, k, ring_n, ring_i, out, b, c, row, rows, lanes):  # type: ignore[no-untyped-def]
     """4: read-outs of `rows` steps: decay, weigh, and after the last one, step k, add its spikes."""
     slot = k & (ring_n.shape[0] - 1)
@@ -182,7 +182,7 @@ def _read(outs, sources, x, acc, p, k, ring_n, ring_i, out, b, c, row, rows, lan
                     out[b, c, first + j, row + rows - 1] += p[w0 + U(j) * tiles * W + unit] * jump
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
+@compiled
 def _flush(v, x, r, pops, lanes):  # type: ignore[no-untyped-def]
     """0 in place of every v and filter state of at most TINY; see there."""
     zero, tiny = v.dtype.type(0), v.dtype.type(TINY)
@@ -197,7 +197,7 @@ def _flush(v, x, r, pops, lanes):  # type: ignore[no-untyped-def]
         r[i] = r[i] if abs(r[i]) > tiny else zero
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
+@compiled
 def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, fresh, nz, z, z64, acc, lanes, events, n_events):  # type: ignore[no-untyped-def]
     """`rows` steps of one candidate in trial b; returns how many events there are now."""
     # long: one loop over steps, whose parts share two dozen arrays; a call that passes them costs as much as a step
@@ -264,7 +264,7 @@ def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, fresh, nz, z, z6
     return n_events
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False, cache=True)
+@cached
 def advance(plan, feed, memory, sink, where, b1, k0, n_steps, seed, first_trial, with_noise, fresh, nz, z, z64, scratch, acc, lanes, events):  # type: ignore[no-untyped-def]
     """Run all candidates of trials up to b1 from step row k0 (0-based) for n_steps; state lives in `memory`.
 

@@ -10,8 +10,11 @@ numba looks at engine_kernel.py alone to tell whether its cache is fresh: after 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import njit
+
+from spikeport.snn.compiling import compiled, inlined
 
 U = np.uint64  # offsets are unsigned: a signed index may be negative, Python's would then wrap, and LLVM does not vectorise
 W = U(32)  # units in a tile: 4 AVX2 vectors of float32; a multiple of 8 keeps the 64-bit view of a tile whole
@@ -22,7 +25,7 @@ A, NOISE, THR, RESET, NREF, OMA, BASE = (U(i) * W for i in range(7))  # paramete
 POP, PAR = U(5) * W, U(7) * W  # their strides; a synapse's tile has its states and then J
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
+@compiled
 def double(x, o, v, c, p, q, tiles, arrived):  # type: ignore[no-untyped-def]
     """x = D x + jump J; current += B x. Fields of p: D00, D01, D11, jump, B0, B1."""
     zero = x.dtype.type(0)
@@ -49,7 +52,7 @@ def double(x, o, v, c, p, q, tiles, arrived):  # type: ignore[no-untyped-def]
         c += POP
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
+@compiled
 def single(x, o, v, c, p, q, tiles):  # type: ignore[no-untyped-def]
     """The same for one exponential. Fields of p: D, jump, B."""
     zero = x.dtype.type(0)
@@ -64,7 +67,7 @@ def single(x, o, v, c, p, q, tiles):  # type: ignore[no-untyped-def]
         c += POP
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
+@compiled
 def delta(x, o, v, c, p, q, tiles):  # type: ignore[no-untyped-def]
     """The same for a Delta: current += J / tau_mem. Field of p: jump."""
     zero = x.dtype.type(0)
@@ -77,7 +80,7 @@ def delta(x, o, v, c, p, q, tiles):  # type: ignore[no-untyped-def]
         c += POP
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
+@compiled
 def held_synapse(x, o, v, c, held, g, p, q, states, tiles):  # type: ignore[no-untyped-def]
     """A synapse with a held input, one or two states: x = D x + jump J + held H; held, g: the tiles of held H."""
     zero = x.dtype.type(0)
@@ -105,7 +108,7 @@ def held_synapse(x, o, v, c, held, g, p, q, states, tiles):  # type: ignore[no-u
         g += W2
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
+@compiled
 def membrane(x, c, p, q, nz, z, row, m, keep, noisy, quiet, tiles):  # type: ignore[no-untyped-def]
     """Evolve, add noise, spike, reset. keep: 1 to subtract at reset, else 0; noisy, quiet: 1 where noise acts, spikes
     are possible, in the refractory period. Selects, not branches, so that it vectorises."""
@@ -132,13 +135,13 @@ def membrane(x, c, p, q, nz, z, row, m, keep, noisy, quiet, tiles):  # type: ign
         m += W
 
 
-def _run_ahead_of(published):  # type: ignore[no-untyped-def]
+def _run_ahead_of(published: bool) -> Any:
     """run_ahead compiled for one kind of population with reset to a value, which leaves out what it does not need.
 
     published: noise and spikes in the refractory period too, as in the published code. Else neither.
     """
 
-    @njit(nogil=True, error_model="numpy", _nrt=False)
+    @compiled
     def _run_ahead(x, v, p, q, g, nz, z, z64, row, rows, tiles, words):  # type: ignore[no-untyped-def]
         """Up to `rows` steps without arrivals, until something fires; returns how many were done, the last one included.
 
@@ -191,7 +194,7 @@ def _run_ahead_of(published):  # type: ignore[no-untyped-def]
 run_ahead_published, run_ahead_frozen = _run_ahead_of(True), _run_ahead_of(False)
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False, inline="always")
+@inlined
 def collect(z, z64, m, tiles, lanes, ring_i, ring_c, slot, first):  # type: ignore[no-untyped-def]
     """Who fired, in ascending index, into the ring's slot; a step in which nobody did costs one pass over 64-bit words."""
     shift = U(0) if z.shape[0] == z64.shape[0] else U(1)
@@ -208,7 +211,7 @@ def collect(z, z64, m, tiles, lanes, ring_i, ring_c, slot, first):  # type: igno
     return found
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False, inline="always")
+@inlined
 def filter(x, o, p, q, w, acc, states, tiles, lanes):  # type: ignore[no-untyped-def]
     """A read-out's x = D x (fields of p: D00, D01, D11, jump, or D, jump), and a lane's share of w s for one output.
 
@@ -235,7 +238,7 @@ def filter(x, o, p, q, w, acc, states, tiles, lanes):  # type: ignore[no-untyped
         w += W
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False, inline="always")
+@inlined
 def weigh(x, o, p, w, acc, tiles, lanes):  # type: ignore[no-untyped-def]
     """A lane's share of w s, for outputs after the first."""
     for i in range(lanes):
@@ -247,7 +250,7 @@ def weigh(x, o, p, w, acc, tiles, lanes):  # type: ignore[no-untyped-def]
         w += W
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False, inline="always")
+@inlined
 def sum(acc, lanes):  # type: ignore[no-untyped-def]
     """The lanes' sum by halves: the same order on every machine."""
     for i in range(lanes >> U(1)):
@@ -258,7 +261,7 @@ def sum(acc, lanes):  # type: ignore[no-untyped-def]
     return (a + c) + (b + d)
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
+@compiled
 def add_held(x, o, stride, p, w, tiles, value, lanes):  # type: ignore[no-untyped-def]
     """A field of tiles += w value. `lanes` is W, told at run time: a loop of known length would be unrolled instead."""
     for _ in range(tiles):

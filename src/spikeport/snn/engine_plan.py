@@ -93,7 +93,11 @@ def compile_networks(networks: Sequence[SpikingNetwork], dtype: type[np.floating
                  **{s.name: len(order) + j for j, s in enumerate(network.spike_inputs)}}  # fmt: skip
     first_unit = dict(zip((p.name for p in network.populations), np.cumsum([0, *(p.n for p in network.populations)]).tolist(), strict=False))
     size = x_size = hold_size = 0
-    pops, syns, projs, helds, keep, units = [], [], [], [], [], []
+    pops: list[list[int]] = []
+    syns: list[list[int]] = []
+    projs: list[list[int]] = []
+    helds: list[list[int]] = []
+    keep, units = [], []
     tile_of = {}
     padded = 0
     for row, index in enumerate(order):

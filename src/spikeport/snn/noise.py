@@ -20,9 +20,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from spikeport.snn.compiling import cached, inlined
 from spikeport.snn.errors import SpikeportError
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)  # Salmon et al. 2011, Philox4x32
@@ -44,7 +44,7 @@ _u32 = np.uint32
 Words = NDArray[np.uint64]
 
 
-@njit(inline="always")
+@inlined
 def philox4x32(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:  # pragma: no cover (compiled)
     """Ten rounds of Philox4x32; every argument and result a uint64 below 2^32, scalars or arrays."""
     for _ in range(ROUNDS):
@@ -59,7 +59,7 @@ def philox4x32(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:  # 
     return c0, c1, c2, c3
 
 
-@njit(inline="always")
+@inlined
 def normal_integer(word: Any) -> Any:  # pragma: no cover (compiled)
     """The almost normal integer of a word, plus NORMAL_BOUND (so that it stays unsigned); uint32 in and out.
 
@@ -111,7 +111,7 @@ def uniforms(
     return (words(seed, stream, population, units, trials, steps) >> np.uint64(8)).astype(np.float64) / 2**24
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False, cache=True)
+@cached
 def fill_normal(out, n_steps, scratch, units, first, last, stream_population, trial, step0, seed):  # type: ignore[no-untyped-def] # pragma: no cover (compiled)
     """out[k, u] = normal_integers(...) of step0 + k, units[u], for k < n_steps and first <= u < last.
 

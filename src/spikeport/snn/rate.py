@@ -121,10 +121,10 @@ def simulate_rate(
     with_noise = with_noise and network.noise_sd > 0
     scale = network.noise_sd / noise.NORMAL_SD
     if x0 is None:
-        x = np.zeros((n_batch, n))
+        x: Array = np.zeros((n_batch, n))
         if network.x0_sd > 0 and with_noise:
             draw = noise.normal_integers(seed, "x0", 0, units, trials[:, None], 0)
-            x = draw * (network.x0_sd / noise.NORMAL_SD)
+            x = np.asarray(draw * (network.x0_sd / noise.NORMAL_SD), dtype=np.float64)
     else:
         x = np.array(x0, dtype=np.float64)
     r = network.activation(x)

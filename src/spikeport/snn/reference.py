@@ -29,7 +29,7 @@ from spikeport.snn.drive import Drive, Inputs, initial_v, noise_key, resolve
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.integrators import FLUSH_EVERY, TINY, SynapseTable, get_integrator, synapse_table
 from spikeport.snn.neurons import Array, per_unit, refractory_steps
-from spikeport.snn.recording import Recording, SpikeTrains
+from spikeport.snn.recording import Ints, Recording, SpikeTrains
 from spikeport.snn.spiking import HeldInput, Population, Projection, SpikingNetwork, sample_index
 
 Bools = NDArray[np.bool_]
@@ -110,14 +110,14 @@ def simulate(
 
 
 def _arrivals(
-    network: SpikingNetwork, state: _State, states: Mapping[str, _State], given: Mapping[str, Array], drive: Drive, k: int
+    network: SpikingNetwork, state: _State, states: Mapping[str, _State], given: Mapping[str, Ints], drive: Drive, k: int
 ) -> None:
     """1: x = D x + jump J + held H, for each synapse of the population."""
     population = state.population
     for name, table in state.tables.items():
         x = state.x[name]
         J = np.zeros_like(state.v)
-        H = np.zeros_like(state.v) + per_unit(population.synaptic_bias.get(name, 0.0), population.n)
+        H: Array = np.zeros_like(state.v) + per_unit(population.synaptic_bias.get(name, 0.0), population.n)
         held = name in population.synaptic_bias
         for p in _into(network, population, name):
             if p.source in drive.held:
@@ -178,7 +178,7 @@ def _flush_all(states: Mapping[str, _State], filters: Sequence[_ReadOutState]) -
 
 def flush(x: Array) -> Array:
     """x, with 0 where |x| <= TINY."""
-    return np.where(np.abs(x) > TINY, x, 0.0)
+    return np.asarray(np.where(np.abs(x) > TINY, x, 0.0))
 
 
 def _into(network: SpikingNetwork, population: Population, synapse: str | None) -> list[Projection]:
@@ -196,7 +196,7 @@ def _add_held(network: SpikingNetwork, p: Projection, drive: Drive, total: Array
     return total
 
 
-def _add_spikes(p: Projection, states: Mapping[str, _State], given: Mapping[str, Array], J: Array, k: int) -> Array:
+def _add_spikes(p: Projection, states: Mapping[str, _State], given: Mapping[str, Ints], J: Array, k: int) -> Array:
     """J + sum of w z[k-d], in ascending source index."""
     then = k - p.delay - 1  # row of step k - d
     if then < 0:
@@ -231,7 +231,7 @@ class _ReadOutState:
         source = network.population(self.readout.source)
         tau_mem = per_unit(source.neuron.tau_mem, source.n)
         self.table = synapse_table(get_integrator(network.integrator), self.readout.synapse, tau_mem, network.dt)
-        self.x = np.zeros((n_batch, source.n, self.readout.synapse.n_states))
+        self.x: Array = np.zeros((n_batch, source.n, self.readout.synapse.n_states))
 
     def step(self, z: Bools) -> Array:
         self.x = np.einsum("nij,bnj->bni", self.table.D, self.x) + self.table.jump * z[:, :, None]

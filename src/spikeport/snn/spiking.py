@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from spikeport.snn.errors import InvalidNetworkError
 from spikeport.snn.integrators import INTEGRATORS
@@ -146,7 +147,7 @@ class SpikingNetwork:
         return order
 
 
-def sample_index(step: Array | int, dt: float, held: HeldInput, n_samples: int) -> Any:
+def sample_index(step: ArrayLike, dt: float, held: HeldInput, n_samples: int) -> Any:
     """The sample that step k (= 1, 2, ...) sees; see HeldInput."""
     k = np.asarray(step, dtype=np.int64)
     ratio = held.dt / dt
