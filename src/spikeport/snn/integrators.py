@@ -15,6 +15,7 @@ under exact (1 - D) x_inf (1 - A) / (B x_inf), so that v settles exactly where t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -62,19 +63,29 @@ def _euler(m: Array, jump: Array, tau_mem: Array, dt: float) -> SynapseTable:
 
 
 def _exact(m: Array, jump: Array, tau_mem: Array, dt: float) -> SynapseTable:
-    from scipy.linalg import expm  # here, because importing it takes longer than all else in this package
-
-    n, states = jump.shape
-    system = np.zeros((n, states + 1, states + 1))  # of (x, v): v' = (-v + x[0]) / tau_mem
-    system[:, :states, :states] = m
-    system[:, states, 0] = 1 / tau_mem
-    system[:, states, states] = -1 / tau_mem
-    block = np.asarray(expm(system * dt))  # no special case where two tau are equal: expm takes the limit
+    states = jump.shape[1]
+    block = _flow(m.tobytes(), tau_mem.tobytes(), m.shape, dt)
     d, b = block[:, :states, :states], block[:, states, :states]
     settled = np.linalg.solve(-m, jump[:, :, None])
     gain = (1 - block[:, states, states]) / np.einsum("ni,ni->n", b, settled[:, :, 0])
     held = ((np.eye(states) - d) @ settled)[:, :, 0] * gain[:, None]
     return SynapseTable(D=d, B=b, jump=jump, held=held)
+
+
+@functools.lru_cache(maxsize=64)  # candidates of a search share their time constants, and expm takes a millisecond a unit
+def _flow(m: bytes, tau_mem: bytes, shape: tuple[int, int, int], dt: float) -> Array:
+    """expm(dt M') of the system of (x, v), v' = (-v + x[0]) / tau_mem: (n, d + 1, d + 1), read-only."""
+    from scipy.linalg import expm  # here, because importing it takes longer than all else in this package
+
+    n, states, _ = shape
+    tau = np.frombuffer(tau_mem)
+    system = np.zeros((n, states + 1, states + 1))
+    system[:, :states, :states] = np.frombuffer(m).reshape(shape)
+    system[:, states, 0] = 1 / tau
+    system[:, states, states] = -1 / tau
+    block = np.asarray(expm(system * dt), dtype=np.float64)  # no special case where two tau are equal: expm takes the limit
+    block.flags.writeable = False
+    return block
 
 
 def _euler_coupling(m: Array, tau_mem: Array, dt: float) -> Array:
