@@ -292,3 +292,17 @@ def test_streaming_inputs_to_a_network_without_any_are_refused() -> None:
 def test_fewer_than_one_thread_is_refused(n_threads: int) -> None:
     with pytest.raises(SpikeportError, match="n_threads"):
         engine.simulate(one_population(), n_steps=1, n_threads=n_threads)
+
+
+@pytest.mark.parametrize("count", [0.5, -1.0, np.nan])
+def test_counts_of_given_spikes_are_whole_and_not_negative(count: float) -> None:
+    inputs = {"u": np.zeros((4, 1, 2)), "x": np.full((4, 1, 3), count)}
+    with pytest.raises(SpikeportError, match="whole numbers, 0 or more"):
+        engine.simulate(lively(), inputs)
+
+
+@pytest.mark.parametrize("simulate", [reference.simulate, engine.simulate], ids=["reference", "engine"])
+def test_v0_of_an_unknown_population_is_refused(simulate: Any) -> None:
+    inputs = {"u": np.zeros((4, 1, 2)), "x": np.zeros((4, 1, 3))}
+    with pytest.raises(SpikeportError, match="v0: no population typo"):
+        simulate(lively(), inputs, v0={"typo": np.zeros(3)})

@@ -76,8 +76,10 @@ def resolve(network: SpikingNetwork, inputs: Inputs | None, n_steps: int | None,
 def count_problems(counts: NDArray[Any], n: int, ndim: int = 3) -> list[str]:
     """What is wrong with dense spike counts (time, batch, n), or (batch, n) where ndim is 2."""
     want = f"(time, batch, {n})" if ndim == 3 else f"(batch, {n})"
-    if counts.ndim != ndim or counts.shape[-1] != n:
+    if counts.ndim != ndim:
         return [f"shape {counts.shape}, must be {want}"]
+    if counts.shape[-1] != n:
+        return [f"{counts.shape[-1]} channels, must be {n}"]
     if not np.isfinite(counts).all() or (counts < 0).any() or (counts != np.trunc(counts)).any():
         return ["counts of spikes must be whole numbers, 0 or more"]
     return []

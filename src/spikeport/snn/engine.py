@@ -252,7 +252,8 @@ class _Stream:
         at = 0
         for port in self.network.inputs:
             value = np.asarray(given[port.name]) if port.name in given else np.empty(0)
-            wrong = [] if port.name in self.held or value.ndim != 2 else count_problems(value, port.n, ndim=2)
+            fits = value.shape == (self.n_batch, port.n)
+            wrong = count_problems(value, port.n, ndim=2) if fits and port.name not in self.held else []
             if wrong:
                 raise SpikeportError(f"engine: step() input '{port.name}': {wrong[0]}")
             if value.shape != (self.n_batch, port.n) or not np.isfinite(value).all():

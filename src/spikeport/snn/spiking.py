@@ -194,8 +194,10 @@ def _problems(network: SpikingNetwork) -> list[str]:
 
 
 def _population_problems(population: Population) -> list[str]:
-    if population.n < 1 or int(population.n) != population.n:
-        return [f"n: {population.n}, must be a whole number, at least 1"]
+    if population.n < 1:
+        return [f"n: {population.n}, must be at least 1"]
+    if int(population.n) != population.n:
+        return [f"n: {population.n}, must be a whole number"]
     found = population.neuron.problems(population.n)
     for name, synapse in population.synapses.items():
         found += [f"synapse {name}: {p}" for p in synapse.problems(population.n)]
