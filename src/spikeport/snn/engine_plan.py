@@ -44,7 +44,8 @@ class _Params:
     """Parameter vectors of all candidates, grown together."""
 
     def __init__(self, dtype: type[np.floating], n_candidates: int) -> None:
-        self.dtype, self.parts, self.size = dtype, [[] for _ in range(n_candidates)], 0  # type: ignore[var-annotated]
+        self.dtype, self.size = dtype, 0
+        self.parts: list[list[NDArray[Any]]] = [[] for _ in range(n_candidates)]
 
     def tiles(self, fields: Sequence[Sequence[Array]], pads: Sequence[float] = (), floor: Sequence[int] = ()) -> int:
         """Append tiles of fields: fields[candidate][field] is (n,); returns the offset."""

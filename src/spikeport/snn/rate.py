@@ -30,7 +30,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "softplus": lambda x: np.logaddexp(0.0, x),
     "relu": lambda x: np.maximum(x, 0.0),
 }
-SIGNED = ("tanh", "retanh-signed", "linear", "identity", "htanh", "hardtanh", "softsign", "sin")  # r < 0 is no firing rate
+SIGNED = ("tanh", "linear", "identity", "htanh", "hardtanh", "softsign", "sin")  # r < 0 is no firing rate
 
 
 @dataclass(frozen=True, kw_only=True)
