@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from spikeport import load_source, transfer
-from spikeport.convert.conversion import _Build
 from spikeport.convert.grid import parse_grid
 from spikeport.convert.presets import get_preset
 from spikeport.convert.search import Search
+from spikeport.convert.transfer import Builder
 from spikeport.resources import model_path
 from spikeport.snn import noise, reference
 from spikeport.snn.engine import Engine
@@ -48,7 +48,7 @@ def best(f: Callable[[], Any], repeats: int = 3) -> float:
 def whole_search(source: Any) -> dict[str, Any]:
     """The search as `convert` runs it: engine, judging, threads and all."""
     search = Search(
-        build=_Build(source, get_preset("kim2019")),
+        build=Builder(source, get_preset("kim2019")),
         task=get_task("go-nogo"),
         rule="published",
         source=source,

@@ -127,6 +127,10 @@ def test_a_pickle_in_an_npz_is_refused_and_never_runs(tmp_path: Path) -> None:
         (["--task", "go-nogo", "--trials", "0"], ["trials: 0, must be at least 1"]),
         (["--task", "go-nogo", "--test-trials", "0"], ["test trials: 0, must be at least 1"]),
         (["--task", "go-nogo", "--preset", "kim"], ["preset 'kim' is unknown", "kim2019"]),
+        (
+            ["--task", "go-nogo", "--grid", "20", "--bracket", "10:90"],
+            ["takes one of them", "--bracket 10:200"],
+        ),
         (["--task", "go-nogo", "--bracket", "10"], ["'10' is not LOW:HIGH", "Try: --bracket 10:200"]),
         (["--task", "go-nogo", "--rule", "mean"], ["rule 'mean'", "published, strict"]),
         (["--task", "go-nogo", "--objective", "x"], ["objective 'x' is unknown"]),

@@ -16,7 +16,7 @@ from spikeport.snn.errors import InvalidNetworkError
 from spikeport.snn.integrators import INTEGRATORS, SynapseTable, get_integrator, synapse_table
 from spikeport.snn.neurons import LIF
 from spikeport.snn.spiking import HeldInput, Population, Projection, SpikeInput, SpikingNetwork
-from spikeport.snn.synapses import Delta, DoubleExponential, Exponential, Synapse, area
+from spikeport.snn.synapses import Delta, DoubleExponential, Exponential, Synapse
 
 Array = NDArray[np.float64]
 TAU_MEM = 0.01
@@ -193,7 +193,7 @@ def test_a_simulated_spike_and_its_mark_on_v_have_the_area_of_the_table(integrat
     else:
         table = synapse_table(get_integrator(integrator), synapse, np.array([0.01]), dt)
         filtered = table_area(table, dt)
-        assert area(run.traces["n.s"], dt) == pytest.approx(filtered, rel=1e-9)
+        assert run.traces["n.s"].sum() * dt == pytest.approx(filtered, rel=1e-9)
         gain = 1.0
         if integrator == "exact":  # B takes v through the step: its own sampled sum
             system = np.block(
@@ -201,7 +201,7 @@ def test_a_simulated_spike_and_its_mark_on_v_have_the_area_of_the_table(integrat
             )
             start = np.append(table.jump[0], table.B[0] @ table.jump[0])
             filtered = dt * np.linalg.solve(np.eye(synapse.n_states + 1) - system, start)[-1]
-    assert area(run.traces["n.v"], dt) == pytest.approx(w * filtered * gain, rel=1e-9)
+    assert run.traces["n.v"].sum() * dt == pytest.approx(w * filtered * gain, rel=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> FileTask:
 
 
 def converted(task: Any, **changes: Any) -> Conversion:
-    return convert_network(follower(), task, **{"grid": GRID, "dt": DT, "n_jobs": 2, **changes})
+    over = {} if "bracket" in changes else {"grid": GRID}
+    return convert_network(follower(), task, **{**over, "dt": DT, "n_jobs": 2, **changes})
 
 
 def answer(found: Conversion) -> dict[str, Any]:

@@ -94,7 +94,9 @@ def convert(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Where to write the spiking network (.h5).")
     ] = None,
-    grid: Annotated[str, typer.Option(help="START:STOP:STEP over 1/lambda, both ends in; or A,B,C.")] = "20:75:5",
+    grid: Annotated[
+        str | None, typer.Option(help="START:STOP:STEP over 1/lambda, both ends in; or A,B,C [20:75:5].")
+    ] = None,
     bracket: Annotated[str | None, typer.Option(help="LOW:HIGH over 1/lambda: search between, coarse to fine.")] = None,
     trials: Annotated[
         int | None, typer.Option(help="Trials a candidate in the search [100; half of a file's].")

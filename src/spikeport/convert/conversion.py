@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from spikeport.convert.grid import PUBLISHED_GRID, parse_grid
+from spikeport.convert.grid import bracket as bracket_grid
 from spikeport.convert.presets import Preset, get_preset
 from spikeport.convert.search import Candidate, Progress, Search, SearchInterrupted, run_parts
 from spikeport.convert.sources import load_source
-from spikeport.convert.transfer import losses, transfer
+from spikeport.convert.transfer import Builder, losses, transfer
 from spikeport.snn.engine import DTYPES
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.losses import Loss
@@ -106,7 +107,7 @@ def convert_network(  # long: a third of it is the signature
     source: RateNetwork | str | Path,
     task: Task | str | Path,
     *,
-    grid: str | Sequence[float] = PUBLISHED_GRID,
+    grid: str | Sequence[float] | None = None,
     bracket: tuple[float, float] | None = None,
     trials: int | None = None,
     test_trials: int | None = None,
@@ -121,7 +122,10 @@ def convert_network(  # long: a third of it is the signature
     n_jobs: int = -1,
     progress: Progress | None = None,
 ) -> Conversion:
-    """Convert `source` for `task`: the best lambda of `grid` (or of `bracket`, low and high 1/lambda) and its accuracy.
+    """Convert `source` for `task`: the best lambda of a grid (or a bracket) and its accuracy.
+
+    grid: values of 1/lambda, "START:STOP:STEP" or numbers (default: the published 20:75:5); bracket instead: (low, high),
+    searched coarse to fine.
 
     trials: per candidate in the search (default 100); test_trials: fresh ones for the accuracy (default 1000; a file's
     trials are halved by default, and never used twice).  rule: one of the task's (default: its first).  objective:
@@ -137,12 +141,12 @@ def convert_network(  # long: a third of it is the signature
     _check_settings(seed, dtype, n_jobs)
     trials, test_trials = _trial_numbers(task, trials, test_trials)
     search = Search(
-        build=_Build(network, settings), task=task, rule=_rule(task, rule, objective), source=network, trials=trials,
+        build=Builder(network, settings), task=task, rule=_rule(task, rule, objective), source=network, trials=trials,
         seed=seed, dtype=dtype, fast=fast, scheduler=scheduler, n_jobs=n_jobs, progress=progress,
     )  # fmt: skip
-    values = parse_grid(grid)
+    values = _values(grid, bracket)
     transfer(network, values[0], preset=settings)  # refuses settings before the work starts
-    candidates = search.within(*bracket) if bracket is not None else search.over(values)
+    candidates = search.over(values) if bracket is None else search.within(*bracket)
     best = candidates[search.best(candidates)]
     search_seconds = time.perf_counter() - started
     winner = transfer(network, best.inverse_lambda, preset=settings)
@@ -207,17 +211,6 @@ def _provenance(winner: SpikingNetwork, search: Search, fresh: _Fresh) -> dict[s
     }
 
 
-@dataclass(frozen=True)
-class _Build:
-    """1/lambda -> candidate; a class, because a Dask worker must be able to unpickle it."""
-
-    source: RateNetwork
-    preset: Preset
-
-    def __call__(self, inverse_lambda: float) -> SpikingNetwork:
-        return transfer(self.source, inverse_lambda, preset=self.preset)
-
-
 def rate_accuracy(network: RateNetwork, task: Task, *, seed: int, first: int, n: int) -> dict[str, Measured]:
     """The rate network on trials first .. first + n - 1, with its own noise, by each rule of the task."""
     right = dict.fromkeys(task.rules, 0)
@@ -254,6 +247,15 @@ def _rule(task: Task, rule: str | None, objective: str) -> str | None:
     if rule is not None and rule not in task.rules:
         raise SpikeportError(f"rule '{rule}': task '{task.name}' has {', '.join(task.rules)}")
     return rule if rule is not None else task.rules[0]
+
+
+def _values(grid: str | Sequence[float] | None, bracket: tuple[float, float] | None) -> tuple[float, ...]:
+    """The values of 1/lambda to begin with."""
+    if bracket is None:
+        return parse_grid(PUBLISHED_GRID if grid is None else grid)
+    if grid is not None:
+        raise SpikeportError("a grid and a bracket: the search takes one of them", hint="--bracket 10:200   alone")
+    return bracket_grid(*bracket)
 
 
 def _trial_numbers(task: Task, trials: int | None, test_trials: int | None) -> tuple[int, int]:

@@ -10,7 +10,7 @@ source's in the read-out) this follows the code.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -144,6 +144,17 @@ def _noise_of_v(preset: Preset) -> float:
     """Standard deviation (mV) that the noise alone gives v: noise_sd / sqrt(1 - A^2)."""
     a = float(get_integrator(preset.integrator).decay(np.array([preset.tau_mem]), preset.dt)[0])
     return preset.noise_sd / float(np.sqrt(1 - a * a))
+
+
+@dataclass(frozen=True)
+class Builder:
+    """1/lambda -> candidate; a class, because a Dask worker must be able to unpickle it."""
+
+    source: RateNetwork
+    preset: Preset
+
+    def __call__(self, inverse_lambda: float) -> SpikingNetwork:
+        return transfer(self.source, inverse_lambda, preset=self.preset)
 
 
 def discrete_area(D: Array, jump: Array, dt: float) -> Array:

@@ -186,7 +186,7 @@ class Engine:
         events: NDArray[np.int32] = np.empty((4 * block if record else 0, 4), dtype=np.int32)
         while n_steps > 0 and not advance(
             self._layout.plan, feed, state.memory, sink, where, b1, state.k, n_steps, np.uint64(state.seed),
-            state.first_trial, noisy, True, *own, LANES, events,
+            state.first_trial, noisy, *own, LANES, events,
         ):  # fmt: skip
             events = np.concatenate([events, np.empty_like(events)])
         return events[: where[2]]

@@ -198,7 +198,7 @@ def _flush(v, x, r, pops, lanes):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, fresh, nz, z, z64, acc, lanes, events, n_events):  # type: ignore[no-untyped-def]
+def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, nz, z, z64, acc, lanes, events, n_events):  # type: ignore[no-untyped-def]
     """`rows` steps of one candidate in trial b; returns how many events there are now."""
     # long: one loop over steps, whose parts share two dozen arrays; a call that passes them costs as much as a step
     pops, syns, projs, helds, outs, sources, keep, _units, params = plan
@@ -217,7 +217,7 @@ def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, fresh, nz, z, z6
     while row < end:
         k, ahead = k0 + row, 1
         slot = k & (ring_n.shape[0] - 1)
-        if changed[row] or (fresh and row == 0):
+        if changed[row] or row == 0:
             for a in range(pops.shape[0]):
                 _refresh(v, holds, p, u, b, u_start, pops, a, syns, helds, sample, row, lanes)
         for s in range(ev_start.shape[0]):
@@ -265,14 +265,15 @@ def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, fresh, nz, z, z6
 
 
 @cached
-def advance(plan, feed, memory, sink, where, b1, k0, n_steps, seed, first_trial, with_noise, fresh, nz, z, z64, scratch, acc, lanes, events):  # type: ignore[no-untyped-def]
+def advance(plan, feed, memory, sink, where, b1, k0, n_steps, seed, first_trial, with_noise, nz, z, z64, scratch, acc, lanes, events):  # type: ignore[no-untyped-def]
     """Run all candidates of trials up to b1 from step row k0 (0-based) for n_steps; state lives in `memory`.
 
     where: (trial, step, events so far) int64, moved on; True when all is done, False when `events` (rows of step,
     trial, candidate, global unit; int32; no rows: spikes are not kept) must grow before it can go on.
-    fresh: inputs must be looked at at the first step (a sample may have changed since). nz: (K, padded units) float, z:
-    (padded units,) float and z64 the same memory as uint64, scratch: (noise.WORDS, padded units) uint32, acc: (W,) float, all this thread's own. Nothing here allocates, and
-    all is compiled without reference counting, whose atomic operations would cost as much as a step.
+    Inputs are looked at in the first step whatever `changed` says: a sample may have changed between two calls.
+    nz: (K, padded units) float, z: (padded units,) float and z64 the same memory as uint64, scratch: (noise.WORDS,
+    padded units) uint32, acc: (W,) float, all this thread's own. Nothing here allocates, and all is compiled without
+    reference counting, whose atomic operations would cost as much as a step.
     """
     n_candidates, per_block = plan.params.shape[0], K * sink.counts.shape[2] * plan.params.shape[0]
     pops = plan.pops
@@ -283,11 +284,11 @@ def advance(plan, feed, memory, sink, where, b1, k0, n_steps, seed, first_trial,
         rows = min(K, n_steps - block)
         if with_noise:
             for a in range(pops.shape[0]):
-                if pops[a, 12]:
+                if pops[a, 11]:
                     m, size = pops[a, 4], pops[a, 1] * np.int64(W)
-                    fill_normal(nz, rows, scratch, plan.units, m, m + size, pops[a, 13], first_trial + b, k0 + block, seed)
+                    fill_normal(nz, rows, scratch, plan.units, m, m + size, pops[a, 12], first_trial + b, k0 + block, seed)
         for c in range(n_candidates):
-            where[2] = _candidate(plan, feed, memory, sink, b, c, k0, block, rows, fresh, nz, z, z64, acc, lanes, events, where[2])
+            where[2] = _candidate(plan, feed, memory, sink, b, c, k0, block, rows, nz, z, z64, acc, lanes, events, where[2])
         where[1] = block + rows
         if where[1] >= n_steps:
             where[0] = b + 1

@@ -118,7 +118,7 @@ def compile_networks(networks: Sequence[SpikingNetwork], dtype: type[np.floating
         key, ids = noise_key(network, population)
         pops.append([
             population.n, tiles, at, params.tiles([_membrane_fields(n, index) for n in networks], _MEMBRANE_PADS, (2,)),
-            padded, row, first_unit[population.name], first_syn, len(syns), first_held, len(helds), 0,
+            padded, row, first_unit[population.name], first_syn, len(syns), first_held, len(helds),
             int(any(np.any(np.asarray(n.populations[index].noise_sd) > 0) for n in networks)), (noise.STREAMS["membrane"] << 16) | key,
         ])  # fmt: skip
         keep.append([population.neuron.reset == "subtract", population.noise_while_refractory, population.spikes_while_refractory])
@@ -127,13 +127,13 @@ def compile_networks(networks: Sequence[SpikingNetwork], dtype: type[np.floating
     outs, r_size, n_outputs = _readouts(networks, params, source_id)
     delays = [p.delay for p in network.projections]
     plan = Plan(
-        pops=_table(pops, 14), syns=_table(syns, 9), projs=_table(projs, 3), helds=_table(helds, 3), outs=_table(outs, 9),
+        pops=_table(pops, 13), syns=_table(syns, 9), projs=_table(projs, 3), helds=_table(helds, 3), outs=_table(outs, 9),
         sources=sources, keep=np.array(keep, dtype=dtype), units=np.concatenate(units), params=params.finish(),
     )  # fmt: skip
     slots = 1 << int(max(delays, default=0)).bit_length()
     return Layout(
         plan=plan, sizes=(size, x_size, hold_size, r_size), slots=slots, ring_units=ring_units, n_outputs=n_outputs, padded_units=padded,
-        noisy=any(row[12] for row in pops), tile_of=tile_of, first_unit=first_unit,
+        noisy=any(row[11] for row in pops), tile_of=tile_of, first_unit=first_unit,
     )  # fmt: skip
 
 

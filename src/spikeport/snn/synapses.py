@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spikeport.snn.neurons import Array, PerUnit, per_unit, per_unit_problems
 
@@ -83,8 +82,3 @@ def _tau_problems(synapse: DoubleExponential | Exponential, names: tuple[str, ..
         if not shape and np.min(value) <= 0:
             found.append(f"{name}: {np.min(value):g} s, must be positive")
     return found
-
-
-def area(response: NDArray[np.float64], dt: float) -> float:
-    """The area of a sampled response, sum times dt: what a filtered spike of weight 1 must have, 1."""
-    return float(np.sum(response) * dt)

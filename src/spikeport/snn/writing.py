@@ -24,8 +24,10 @@ def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> Non
         raise SpikeportError(f"{target}: exists already", hint="--force   to replace it (overwrite=True in Python)")
     parent = target.resolve().parent
     if not parent.is_dir():
-        what = "is not a folder" if parent.exists() else "does not exist"
-        raise SpikeportError(f"{target}: cannot be written, {parent} {what}", hint=f"mkdir -p {parent}")
+        above = next(p for p in (parent, *parent.parents) if p.exists())
+        if not above.is_dir():
+            raise SpikeportError(f"{target}: cannot be written, {above} is not a folder", hint="-o a path in a folder")
+        raise SpikeportError(f"{target}: cannot be written, {parent} does not exist", hint=f"mkdir -p {parent}")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise SpikeportError(
             f"{target}: cannot be written, no permission in {parent}", hint="-o a path in a folder of yours"
