@@ -302,7 +302,7 @@ def test_doctor_names_the_line_that_brings_what_is_missing(
     monkeypatch.setattr(diagnosis.metadata, "version", version)
     done = call("doctor")
     assert done.exit_code == code
-    (shown,) = [row for row in done.stdout.splitlines() if gone in row.split()]
+    (shown,) = [row for row in done.stdout.splitlines() if row.split()[1:2] == [gone]]
     assert shown.endswith(line)
 
 
