@@ -22,6 +22,11 @@ RESOURCES = {  # what each stands for, and how to get it
     "data": "the third-party models in ../shared/data, or in the folder that SPIKEPORT_DATA names",
     "train": 'torch: pip install "spikeport[train]"',
     "dask": 'a local Dask cluster: pip install "spikeport[dask]"',
+    **{
+        name: f'{name}: pip install "spikeport[{name}]"'
+        for name in ("brian2", "snntorch", "norse", "nest", "onnx", "nir")
+    },
+    "readers": "the peers' own NIR readers: make test installs them (READERS in the Makefile)",
 }
 
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 from spikeport import demonstration, diagnosis
 from spikeport.cli import app
 from spikeport.snn.files import load_recording, load_spiking_network, save_recording, save_spiking_network
-from spikeport.targets.simulators import RunInterrupted, run_network
+from spikeport.targets.run import RunInterrupted, run_network
 
 PROGRAM = Path(sys.executable).parent / "spikeport"
 COARSE = ("--grid", "40:80:20", "--dt", str(DT))
@@ -152,10 +152,10 @@ def test_run_judges_by_every_rule_and_writes_the_recording(network: Path, trials
 
 def test_engine_and_reference_agree(network: Path, trials: Path, tmp_path: Path) -> None:
     results, runs = [], []
-    for simulator in ("engine", "reference"):
-        output = tmp_path / f"{simulator}.h5"
-        done = call("run", network, "--task", trials, "--simulator", simulator, "-o", output, "--json")
-        results.append({k: v for k, v in parsed(done).items() if k not in ("seconds", "simulator", "output")})
+    for target in ("engine", "reference"):
+        output = tmp_path / f"{target}.h5"
+        done = call("run", network, "--task", trials, "--target", target, "-o", output, "--json")
+        results.append({k: v for k, v in parsed(done).items() if k not in ("seconds", "target", "output")})
         runs.append(load_recording(output))
     assert results[0] == results[1]
     assert runs[0].spikes["rec"].n_spikes > 0
@@ -173,8 +173,8 @@ def test_run_takes_a_part_of_a_files_trials(network: Path, trials: Path) -> None
         (["--first", 8, "--trials", 9], "trials from 8 on: the file has 12 (0 to 11), 9 wanted"),
         (["--trials", 0], "trials: 0, must be at least 1"),
         (["--first", -1], "first: -1, must be 0 or more"),
-        (["--simulator", "brian2"], "simulator 'brian2' is unknown, must be one of engine, reference"),
-        (["--simulator", "reference", "--dtype", "float32"], "the reference has float64 only"),
+        (["--target", "brain2"], "target 'brain2' is unknown"),
+        (["--target", "reference", "--dtype", "float32"], "dtype 'float32': target reference has float64"),
         (["--rule", "published"], "rule 'published': the task has mean, max, nearest"),
     ],
 )

@@ -23,6 +23,11 @@ PATIENCE = 120.0  # s; a slow machine compiles the engine first
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+def heed_interrupts() -> None:
+    """A shell starts what it runs in the background with SIGINT ignored, and children inherit that; not this one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """The program with a terminal as its standard error, where it shows its progress."""
 
@@ -30,7 +35,9 @@ class Terminal:
         self.master, slave = pty.openpty()
         try:
             call = [str(PROGRAM), *map(str, arguments)]
-            self.process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=slave, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                call, stdout=subprocess.PIPE, stderr=slave, stdin=subprocess.DEVNULL, preexec_fn=heed_interrupts
+            )
         finally:
             os.close(slave)
         self.seen = ""

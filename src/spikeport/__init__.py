@@ -21,18 +21,22 @@ if TYPE_CHECKING:
     from spikeport.inspection import inspect_file
     from spikeport.snn.files import load_spiking_network, save_spiking_network
     from spikeport.snn.training import train
-    from spikeport.targets.simulators import run_network
+    from spikeport.targets.checking import check_network
+    from spikeport.targets.export import export_network
+    from spikeport.targets.run import run_network
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "check_network": "spikeport.targets.checking",
     "convert_network": "spikeport.convert.conversion",
     "demo": "spikeport.demonstration",
     "doctor": "spikeport.diagnosis",
+    "export_network": "spikeport.targets.export",
     "inspect_file": "spikeport.inspection",
     "load_source": "spikeport.convert.sources",
     "load_spiking_network": "spikeport.snn.files",
-    "run_network": "spikeport.targets.simulators",
+    "run_network": "spikeport.targets.run",
     "save_spiking_network": "spikeport.snn.files",
     "train": "spikeport.snn.training",
     "transfer": "spikeport.convert.transfer",
@@ -40,9 +44,11 @@ _HOMES = {
 
 __all__ = [
     "__version__",
+    "check_network",
     "convert_network",
     "demo",
     "doctor",
+    "export_network",
     "inspect_file",
     "load_source",
     "load_spiking_network",

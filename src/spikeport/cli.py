@@ -8,64 +8,28 @@ from __future__ import annotations
 
 import functools
 import io
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+import spikeport.commands_targets  # noqa: F401 (registers run, check, export, targets)
 from spikeport import __version__, show
-from spikeport.snn.errors import SpikeportError
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="A trained rate network becomes a spiking one that does the same task, with every step measured.",
+from spikeport.commands import (
+    Force,
+    Json,
+    Options,
+    PresetName,
+    RuleName,
+    Seed,
+    TaskName,
+    app,
+    check_kept,
+    command,
+    emit,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite an output file that exists.")]
-Seed = Annotated[int, typer.Option(help="Seed of trials and noise; the same seed gives the same answer.")]
-TaskName = Annotated[str, typer.Option("--task", help="go-nogo, xor, integration, or a file of trials (.h5, .npz).")]
-PresetName = Annotated[str, typer.Option(help="standard, or kim2019: the published code, quirk by quirk.")]
-RuleName = Annotated[
-    str | None, typer.Option(help="The rule that judges: published or strict; of a file: max, mean or nearest.")
-]
-
-
-class _Options:
-    """Options of every verb, set before a verb runs."""
-
-    debug = False
-
-
-def _command(function: Callable[..., int | None]) -> Callable[..., None]:
-    """Register a verb: our errors become messages and exit code 2, Ctrl-C 130."""
-
-    @functools.wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            code = function(*args, **kwargs) or 0
-        except SpikeportError as error:
-            if _Options.debug:
-                raise
-            show.error(str(error))
-            code = 2
-        except KeyboardInterrupt as interrupt:
-            show.interrupted(interrupt)
-            code = 130
-        except BrokenPipeError:  # the reader of our output went away: `spikeport ... | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
-            code = 0
-        raise typer.Exit(code)
-
-    app.command()(guarded)
-    return guarded
+from spikeport.snn.errors import SpikeportError
 
 
 def _version(wanted: bool) -> None:
@@ -82,10 +46,10 @@ def _root(
     ] = False,
 ) -> None:
     """Options of every verb."""
-    _Options.debug = debug
+    Options.debug = debug
 
 
-@_command
+@command
 def convert(
     model: Annotated[
         Path, typer.Argument(help="The rate network: .mat (published), .h5 (ours), .npz or .safetensors.")
@@ -130,62 +94,21 @@ def convert(
 
     if output is not None:
         check_writable(output, force)
-        _check_kept(output, model, task)
+        check_kept(output, model, task)
     with show.progress() as report:
         conversion = convert_network(
-            model, task, grid=grid, bracket=None if bracket is None else _pair(bracket, "--bracket 10:200"),
+            model, task, grid=grid, bracket=None if bracket is None else pair(bracket, "--bracket 10:200"),
             trials=trials, test_trials=test_trials, seed=seed, preset=preset, dt=dt, rule=rule, objective=objective,
             fast=fast, dtype=dtype, scheduler=scheduler, n_jobs=jobs, progress=report,
         )  # fmt: skip
     if output is not None:
         save_spiking_network(conversion.network, output, overwrite=force)
     found = conversion.as_dict() | {"output": None if output is None else str(output)}
-    _emit(found, functools.partial(show.conversion, task=task), as_json)
+    emit(found, functools.partial(show.conversion, task=task), as_json)
     return 0
 
 
-@_command
-def run(
-    network: Annotated[Path, typer.Argument(help="A spiking network (.h5), as `convert` writes it.")],
-    task: TaskName,
-    simulator: Annotated[
-        str, typer.Option(help="engine, or reference: slow, the judge of everything else.")
-    ] = "engine",
-    trials: Annotated[int | None, typer.Option(help="Trials [100; all of a file's].")] = None,
-    first: Annotated[int, typer.Option(help="The first trial's number: others than the search used, say 1000.")] = 0,
-    seed: Seed = 0,
-    rule: RuleName = None,
-    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
-    quiet: Annotated[bool, typer.Option("--no-noise", help="Without the membrane noise.")] = False,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write the recording: spikes and outputs (.h5).")
-    ] = None,
-    force: Force = False,
-    as_json: Json = False,
-) -> int:
-    """Run a spiking network on a task and judge it.
-
-    $ spikeport run net.h5 --task go-nogo --trials 20
-    """
-    from spikeport.snn.files import save_recording
-    from spikeport.snn.storage import check_writable
-    from spikeport.targets.simulators import run_network
-
-    if output is not None:
-        check_writable(output, force)
-        _check_kept(output, network, task)
-    with show.progress() as report:
-        result = run_network(
-            network, task, trials=trials, first=first, seed=seed, rule=rule, simulator=simulator, dtype=dtype,
-            with_noise=not quiet, keep=output is not None, progress=report,
-        )  # fmt: skip
-    if output is not None and result.recording is not None:
-        save_recording(result.recording, output, overwrite=force)
-    _emit(result.as_dict() | {"output": None if output is None else str(output)}, show.run, as_json)
-    return 0
-
-
-@_command
+@command
 def train(
     task: Annotated[str, typer.Argument(help="go-nogo, xor, integration, or a file of trials (.h5, .npz).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the rate network (.h5).")],
@@ -220,14 +143,14 @@ def train(
     from spikeport.snn.training import train as train_network
 
     check_writable(output, force)
-    _check_kept(output, task)
-    low, high = _pair(tau, "--tau 20:125")
+    check_kept(output, task)
+    low, high = pair(tau, "--tau 20:125")
     options = TrainingOptions(
         n_neurons=neurons, phi=phi, tau_bounds=(low / 1000, high / 1000), batch=batch, max_steps=max_steps, seed=seed,
         extra_steps=extra_steps, learning_rate=learning_rate, rate_cost=rate_cost, p_inh=p_inh,
     )  # fmt: skip
     state = checkpoint if checkpoint is not None else output.with_name(output.name + ".checkpoint")
-    _check_kept(output, state)
+    check_kept(output, state)
     with show.progress() as report:
         result = train_network(
             task,
@@ -241,11 +164,11 @@ def train(
     found = {"task": task, "converged": result.converged, "steps": result.steps, "rate_accuracy": dict(result.accuracy),
              "trials": result.test_trials, "loss": float(result.losses[-1]), "seconds": result.seconds, "seed": seed,
              "output": str(output)}  # fmt: skip
-    _emit(found, show.training, as_json)
+    emit(found, show.training, as_json)
     return 0 if result.converged else 1
 
 
-@_command
+@command
 def inspect(
     file: Annotated[Path, typer.Argument(help="Any file that spikeport reads: networks, recordings, trials.")],
     as_json: Json = False,
@@ -256,11 +179,11 @@ def inspect(
     """
     from spikeport.inspection import inspect_file
 
-    _emit(inspect_file(file), show.summary, as_json)
+    emit(inspect_file(file), show.summary, as_json)
     return 0
 
 
-@_command
+@command
 def demo(
     trials: Annotated[int, typer.Option(help="Trials a candidate in the search.")] = 20,
     test_trials: Annotated[int, typer.Option(help="Fresh trials for the final accuracy.")] = 200,
@@ -281,11 +204,11 @@ def demo(
             trials=trials, test_trials=test_trials, seed=seed, preset=preset,
             progress=lambda name, done, total, what: report(done, total, f"{name}: {what}"),
         )  # fmt: skip
-    _emit({task: conversion.as_dict() for task, conversion in found.items()}, show.demonstration, as_json)
+    emit({task: conversion.as_dict() for task, conversion in found.items()}, show.demonstration, as_json)
     return 0
 
 
-@_command
+@command
 def doctor(as_json: Json = False) -> int:
     """Say what is installed and what is missing.
 
@@ -296,32 +219,17 @@ def doctor(as_json: Json = False) -> int:
     from spikeport.diagnosis import doctor as examine
 
     found = examine()
-    _emit(found.as_dict(), show.diagnosis, as_json)
+    emit(found.as_dict(), show.diagnosis, as_json)
     return 0 if found.ok else 1
 
 
-def _pair(text: str, example: str) -> tuple[float, float]:
+def pair(text: str, example: str) -> tuple[float, float]:
     """LOW:HIGH as two numbers."""
     try:
         low, high = map(float, text.split(":"))
     except ValueError:
         raise SpikeportError(f"'{text}' is not LOW:HIGH", hint=example) from None
     return low, high
-
-
-def _check_kept(output: Path, *inputs: Path | str) -> None:
-    """Refuse to write over what the work is made from, even with --force."""
-    for given in map(Path, inputs):
-        if output.resolve() == given.resolve():
-            raise SpikeportError(f"{output}: is an input of this command as well as its output", hint="-o another path")
-
-
-def _emit(found: dict[str, Any], printer: Callable[[dict[str, Any]], None], as_json: bool) -> None:
-    if as_json:
-        print(show.as_json(found))
-    else:
-        printer(found)
-    sys.stdout.flush()  # here, where a reader that went away is expected
 
 
 def main() -> None:

@@ -107,9 +107,7 @@ def conversion(found: Mapping[str, Any], *, task: str) -> None:
 
 def run(found: Mapping[str, Any]) -> None:
     """The result of `run`."""
-    print(
-        f"task {found['task']}, {found['simulator']} {found['dtype']}, seed {found['seed']}, {found['trials']} trials"
-    )
+    print(f"task {found['task']}, {found['target']} {found['dtype']}, seed {found['seed']}, {found['trials']} trials")
     for rule in (key.removeprefix("spiking_accuracy_") for key in found if key.startswith("spiking_accuracy_")):
         low, high = found[f"interval_{rule}"]
         used = "  (used)" if rule == found["rule"] else ""
@@ -118,7 +116,48 @@ def run(found: Mapping[str, Any]) -> None:
     if found["silent_trials"]:
         print(f"warning             no unit fired in {found['silent_trials']} of {found['trials']} trials")
     print(f"time                {found['seconds']:.1f} s")
+    for loss in found["losses"]:
+        print(f"loss                {loss['where']}: {loss['what']} ({loss['how_much']})")
     _written(found["output"], "spikeport inspect {}", "-o run.h5   keeps spikes and outputs")
+
+
+def check(found: Mapping[str, Any]) -> None:
+    """The result of `check`: a block for each target, with its reasons."""
+    width = max(len(row["target"]) for row in found["targets"])
+    for row in found["targets"]:
+        installed = "" if row["installed"] else "   (not installed)"
+        if row["takes"] and not row["losses"]:
+            print(f"{row['target']:<{width}}  takes it exactly{installed}")
+        elif row["takes"]:
+            print(f"{row['target']:<{width}}  takes it, and gives up:{installed}")
+        else:
+            print(f"{row['target']:<{width}}  refuses:{installed}")
+        for loss in row["losses"]:
+            print(f"{'':<{width}}    {loss['where']}: {loss['what']} ({loss['how_much']})")
+        for problem in row["problems"]:
+            print(f"{'':<{width}}    {problem}")
+        if row["hint"]:
+            print(f"{'':<{width}}    Try: {row['hint']}")
+
+
+def export(found: Mapping[str, Any]) -> None:
+    """The result of `export`."""
+    made = ", ".join(f"{name} {value}" for name, value in found["choices"].items())
+    print(f"target {found['target']}" + (f", {made}" if made else ""))
+    for loss in found["losses"]:
+        print(f"loss                {loss['where']}: {loss['what']} ({loss['how_much']})")
+    print(f"\nwrote {found['output']}")
+
+
+def targets(found: Mapping[str, Any]) -> None:
+    """The result of `targets`."""
+    width = max(len(row["target"]) for row in found["targets"])
+    for row in found["targets"]:
+        does = "run, export" if row["runs"] and row["exports"] else "run" if row["runs"] else "export"
+        state = "installed" if row["installed"] else f"missing: {row['fix']}"
+        print(f"{row['target']:<{width}}  {does:<11}  {row['summary']}; {state}")
+        for name, values in row["choices"].items():
+            print(f"{'':<{width}}  {'':<11}  {'--for' if name == 'reader' else '--' + name}: {', '.join(values)}")
 
 
 def training(found: Mapping[str, Any]) -> None:

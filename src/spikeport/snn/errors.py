@@ -32,6 +32,10 @@ class UnsupportedError(SpikeportError):
     """A valid network that this step cannot take; `problems` lists every reason."""
 
 
+class RefusedError(UnsupportedError):
+    """A target that does not take a valid network: the answer is no."""
+
+
 class MissingDependencyError(SpikeportError, ImportError):
     """A package that an extra brings is not installed; the message ends with the pip line."""
 

@@ -1,24 +1,25 @@
-"""Running a spiking network on the project's own simulators: the fast engine and the reference."""
+"""Running a spiking network on a target, on trials of a task, and judging what comes out."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from spikeport.snn import engine, reference
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.files import load_spiking_network
+from spikeport.snn.losses import Loss
 from spikeport.snn.measures import wilson
 from spikeport.snn.recording import Recording, join
 from spikeport.snn.spiking import SpikingNetwork
-from spikeport.snn.tasks import Task, Trials, get_task
+from spikeport.snn.tasks import Task, get_task
+from spikeport.targets.base import Runner, RunOptions, check_choices
+from spikeport.targets.checking import runner
 
-SIMULATORS = ("engine", "reference")
 CHUNK = 20  # trials at a time, for memory and for the progress bar
 
 Progress = Callable[[int, int, str], None]
@@ -26,11 +27,15 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """Trials of a task on a simulator. right: rule -> how many trials were right. recording: where it was asked for."""
+    """Trials of a task on a target. right: rule -> how many trials were right. recording: where it was asked for.
+
+    losses: what the target gave up, with permission.
+    """
 
     task: str
-    simulator: str
+    target: str
     dtype: str
+    device: str
     seed: int
     trials: int
     right: dict[str, int]
@@ -38,6 +43,7 @@ class RunResult:
     mean_rate_hz: float
     silent_trials: int
     seconds: float
+    losses: tuple[Loss, ...]
     recording: Recording | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -56,10 +62,12 @@ class RunResult:
             "mean_rate_hz": self.mean_rate_hz,
             "silent_trials": self.silent_trials,
             "task": self.task,
-            "simulator": self.simulator,
+            "target": self.target,
             "dtype": self.dtype,
+            "device": self.device,
             "seed": self.seed,
             "seconds": self.seconds,
+            "losses": [{"what": loss.what, "where": loss.where, "how_much": loss.how_much} for loss in self.losses],
         }
 
 
@@ -72,52 +80,58 @@ class RunInterrupted(KeyboardInterrupt):
         self.done, self.trials, self.right = done, trials, right
 
 
-def run_network(
+def run_network(  # long: a third of it is the signature
     network: SpikingNetwork | str | Path,
     task: Task | str | Path,
     *,
+    target: str = "engine",
     trials: int | None = None,
     first: int = 0,
     seed: int = 0,
     rule: str | None = None,
-    simulator: str = "engine",
     dtype: str = "float64",
-    n_threads: int | None = None,
+    device: str = "cpu",
+    allow: Collection[str] = (),
+    batch: int = CHUNK,
     with_noise: bool = True,
     keep: bool = False,
     progress: Progress | None = None,
+    **choices: str,
 ) -> RunResult:
-    """Run trials first .. first + trials - 1 of `task` (default 100, or all of a file's) and judge them.
+    """Run trials first .. first + trials - 1 of `task` (default 100, or all of a file's) on a target, and judge them.
 
-    simulator: "engine" (dtype float32 or float64) or "reference" (float64).  keep: return the whole recording, which
-    takes memory for every trial.
+    batch: trials at a time.  allow: what the target may give up, by feature.  choices: the target's own (base.py).
+    keep: return the whole recording, which takes memory for every trial.
     """
     started = time.perf_counter()
     network = network if isinstance(network, SpikingNetwork) else load_spiking_network(network)
     task = get_task(task) if isinstance(task, (str, Path)) else task
-    rule = check_run(network, task, simulator, dtype, rule)
+    on = runner(target)
+    rule = check_run(network, task, on, dtype, device, rule, batch)
     trials = _how_many(task, trials, first)
+    lowering = on.lower(network, allow=allow, **check_choices(on, choices))
     right = dict.fromkeys(task.rules, 0)
     kept, done, spikes, silent, duration = [], 0, 0, 0, 0.0
     try:
-        for start in range(0, trials, CHUNK):
-            batch = task.trials(min(CHUNK, trials - start), seed=seed, first=first + start)
-            recording = _simulate(network, batch, simulator, dtype, seed, n_threads, with_noise)
+        for start in range(0, trials, batch):
+            part = task.trials(min(batch, trials - start), seed=seed, first=first + start)
+            options = RunOptions(seed=seed, first_trial=part.first, with_noise=with_noise, dtype=dtype, device=device)
+            recording = on.run(lowering, part.inputs, options)
             outputs = recording.outputs[network.readouts[0].name]
-            verdicts = {r: task.judge(outputs, batch, dt=network.dt, kind="spiking", rule=r) for r in task.rules}
+            verdicts = {r: task.judge(outputs, part, dt=network.dt, kind="spiking", rule=r) for r in task.rules}
             per_trial = np.sum([s.counts().sum(axis=1) for s in recording.spikes.values()], axis=0)
             right = {r: n + int(verdicts[r].sum()) for r, n in right.items()}
             spikes, silent = spikes + int(per_trial.sum()), silent + int((per_trial == 0).sum())
-            duration, done = recording.duration, done + batch.n_trials
+            duration, done = recording.duration, done + part.n_trials
             kept += [recording] if keep else []
             if progress is not None:
                 progress(done, trials, "trials")
     except KeyboardInterrupt:
         raise RunInterrupted(done, trials, right) from None
     return RunResult(
-        task=task.name, simulator=simulator, dtype=dtype, seed=seed, trials=trials, right=right, rule=rule,
+        task=task.name, target=target, dtype=dtype, device=device, seed=seed, trials=trials, right=right, rule=rule,
         mean_rate_hz=spikes / (trials * duration * network.n_neurons), silent_trials=silent,
-        seconds=time.perf_counter() - started, recording=join(kept) if keep else None,
+        seconds=time.perf_counter() - started, losses=lowering.losses, recording=join(kept) if keep else None,
     )  # fmt: skip
 
 
@@ -140,15 +154,18 @@ def _how_many(task: Task, trials: int | None, first: int) -> int:
     return 100 if available is None else available - first
 
 
-def check_run(network: SpikingNetwork, task: Task, simulator: str, dtype: str, rule: str | None) -> str:
+def check_run(
+    network: SpikingNetwork, task: Task, on: Runner, dtype: str, device: str, rule: str | None, batch: int
+) -> str:
     """Refuse a run that cannot be, all problems at once; the rule that will judge it."""
+    can = on.capabilities
     problems = []
-    if simulator not in SIMULATORS:
-        problems.append(f"simulator '{simulator}' is unknown, must be one of {', '.join(SIMULATORS)}")
-    if simulator == "reference" and dtype != "float64":
-        problems.append(f"dtype {dtype}: the reference has float64 only")
-    if dtype not in engine.DTYPES:
-        problems.append(f"dtype '{dtype}', must be one of {', '.join(engine.DTYPES)}")
+    if dtype not in can.dtypes:
+        problems.append(f"dtype '{dtype}': target {on.name} has {', '.join(can.dtypes)}")
+    if device not in can.devices:
+        problems.append(f"device '{device}': target {on.name} has {', '.join(can.devices)}")
+    if batch < 1:
+        problems.append(f"batch: {batch}, must be at least 1")
     held = network.held_inputs
     if len(network.inputs) != 1 or len(held) != 1:
         problems.append(f"inputs: the network has {len(network.inputs)}, a task needs one held input")
@@ -168,25 +185,3 @@ def check_run(network: SpikingNetwork, task: Task, simulator: str, dtype: str, r
             hint="spikeport inspect FILE   shows what it takes",
         )
     return task.rules[0] if rule is None else rule
-
-
-def _simulate(
-    network: SpikingNetwork,
-    batch: Trials,
-    simulator: str,
-    dtype: str,
-    seed: int,
-    n_threads: int | None,
-    with_noise: bool,
-) -> Recording:
-    if simulator == "reference":
-        return reference.simulate(network, batch.inputs, seed=seed, first_trial=batch.first, with_noise=with_noise)
-    return engine.simulate(
-        network,
-        batch.inputs,
-        seed=seed,
-        first_trial=batch.first,
-        with_noise=with_noise,
-        dtype=dtype,
-        n_threads=n_threads,
-    )
