@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from spikeport.snn import engine
 from spikeport.snn.drive import Inputs
 from spikeport.snn.losses import Loss
@@ -68,5 +70,5 @@ def replay(
 
 
 def _silent(recording: Recording) -> int:
-    fired = sum(s.counts().sum(axis=1) for s in recording.spikes.values())
+    fired = np.sum([s.counts().sum(axis=1) for s in recording.spikes.values()], axis=0)
     return int((fired == 0).sum())
