@@ -26,6 +26,7 @@ RESOURCES = {  # what each stands for, and how to get it
         name: f'{name}: pip install "spikeport[{name}]"'
         for name in ("brian2", "snntorch", "norse", "nest", "onnx", "nir")
     },
+    "measures": 'elephant and PySpike: pip install "spikeport[measures]"',
     "readers": "the peers' own NIR readers: make test installs them (READERS in the Makefile)",
 }
 

@@ -2,6 +2,25 @@
 
 from __future__ import annotations
 
-from spikeport.snn.measures.intervals import wilson
+from spikeport.snn.measures.coincidence import coincidence_factor, coincident
+from spikeport.snn.measures.intervals import mcnemar, wilson
+from spikeport.snn.measures.paired import PairedSums
+from spikeport.snn.measures.scores import Scores
+from spikeport.snn.measures.trajectories import Components, aligned, distance, principal_components
+from spikeport.snn.measures.variability import cv_of_intervals, fano_factor, rates_hz
 
-__all__ = ["wilson"]
+__all__ = [
+    "Components",
+    "PairedSums",
+    "Scores",
+    "aligned",
+    "coincidence_factor",
+    "coincident",
+    "cv_of_intervals",
+    "distance",
+    "fano_factor",
+    "mcnemar",
+    "principal_components",
+    "rates_hz",
+    "wilson",
+]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -22,3 +26,17 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
     scale = 1 + z * z / n
     low, high = (middle - half) / scale, (middle + half) / scale
     return (0.0 if successes == 0 else low), (1.0 if successes == trials else high)
+
+
+def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> tuple[int, int, float]:
+    """Do two classifiers differ on the same trials? (only a right, only b right, two-sided p).
+
+    The exact test: of the trials on which they disagree, half would go either way.  Source: McNemar, Psychometrika 12
+    (1947); exact binomial form.  No disagreement: p = 1.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"mcnemar: {a.shape} and {b.shape} trials, must be the same trials")
+    only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
+    n, k = only_a + only_b, min(only_a, only_b)
+    tail = sum(math.comb(n, i) for i in range(k + 1))  # of 2^n, in whole numbers: no rounding for any n
+    return only_a, only_b, min(1.0, float(Fraction(2 * tail, 2**n)))
