@@ -7,6 +7,11 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SETUP   := Makefile pyproject.toml constraints.txt
+# Norse declares torchvision, and SpikingJelly and sinabs more than that, which what is used of them never imports.
+PINNED  = $(shell grep -E '^($(1))==' constraints.txt)
+BARE    := $(call PINNED,norse|spikingjelly|sinabs)
+# The peers' own NIR readers, for the tests that they read what spikeport writes, and what those import.
+READERS := $(call PINNED,rockpool|spyx) loguru matplotlib pbr
 # A stamp is no longer true where the .venv's Python is gone (the system's was upgraded), or where the checkout was
 # moved or copied: its commands would go on running the old place's code.
 SOUND   := grep -qsF "$(CURDIR)/" $(BIN)/pip && $(BIN)/python -c "" 2>/dev/null
@@ -55,7 +60,9 @@ $(VENV)/dev: $(SETUP) $(BROKEN)
 	@$(prepare)
 	@echo "Installing spikeport, torch and the tools into $(VENV), some minutes the first time ..."
 	@$(PIP) install "$$(grep ^torch== constraints.txt)" --constraint constraints.txt
-	@$(PIP) install --editable '.[train,dask,docs,dev]' --constraint constraints.txt
+	@$(PIP) install --editable '.[train,dask,brian2,snntorch,nest,onnx,nir,docs,dev]' nirtorch --constraint constraints.txt
+	@$(PIP) install --no-deps $(BARE)
+	@$(PIP) install $(READERS) --constraint constraints.txt
 	@touch $(VENV)/core $@
 
 broken:

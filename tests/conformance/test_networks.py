@@ -26,8 +26,7 @@ def test_a_network_runs_far_from_its_thresholds(case: Conformance) -> None:
 def test_a_network_asks_for_the_features_that_it_names(case: Conformance) -> None:
     can = dataclasses.replace(NOTHING, synapses=NOTHING.synapses if "synapse" in case.features else _simple(case))
     found = {p.feature for p in check(case.network, can)}
-    # noise hides what happens to it while refractory
-    assert found == case.features - ({"noise_while_refractory"} if "noise" in found else set())
+    assert found == case.features
 
 
 def _simple(case: Conformance) -> frozenset[type]:
@@ -39,7 +38,6 @@ def test_every_capability_has_a_network_that_needs_it() -> None:
     needed = set().union(*(c.features for c in NETWORKS.values()))
     assert needed <= {"integrator", "synapse", "reset"} | fields
     plural = {"integrators": "integrator", "synapses": "synapse", "resets": "reset"}
-    untested = (
-        {plural.get(name, name) for name in fields} - needed - {"dtypes", "devices", "source", "neurons", "keyed_noise"}
-    )
+    other = {"dtypes", "devices", "source", "neurons", "keyed_noise", "records_v"}  # no part of a network
+    untested = {plural.get(name, name) for name in fields} - needed - other
     assert untested == {"spike_inputs"}  # the plain network itself needs those

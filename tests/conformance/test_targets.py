@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from conformance_matrix import AGREES, LOSS, REFUSES, columns, lowered, pages
 from conformance_networks import NETWORKS, Conformance
 from require import missing
 
-from spikeport.snn.errors import RefusedError
+from spikeport.snn import reference
+from spikeport.snn.errors import RefusedError, SpikeportError
 from spikeport.snn.recording import Recording
-from spikeport.targets.base import Runner, RunOptions, Target
+from spikeport.targets.base import Runner, RunOptions
+from spikeport.targets.capabilities import Capabilities, check
 from spikeport.targets.checking import missing_modules
 from spikeport.targets.registry import TARGETS, get_target
 from spikeport.targets.replay import replay
 
 RUNNERS = [name for name in TARGETS if isinstance(get_target(name), Runner)]
-SLOW: dict[str, str] = {}  # target: why its networks run with -m slow
 
 
-def installed(name: str) -> Target:
+def installed(name: str) -> Runner:
     target = get_target(name)
+    assert isinstance(target, Runner)
     if missing_modules(target):
         missing(name, f"{', '.join(missing_modules(target))} is not installed")
     return target
-
-
-def refused(target: Target, case: Conformance) -> bool:
-    """Does the target refuse the network? Then only for features that the network names."""
-    features = {p.feature for p in target.problems(case.network)}
-    assert features <= case.features, "it refuses what is not there"
-    if not features:
-        return False
-    with pytest.raises(RefusedError) as refusal:
-        target.lower(case.network)
-    assert len(refusal.value.problems) == len(target.problems(case.network))
-    return True
 
 
 def options(case: Conformance, **changes: object) -> RunOptions:
@@ -44,55 +36,114 @@ def options(case: Conformance, **changes: object) -> RunOptions:
 
 
 def assert_agrees(found: Recording, expected: Recording) -> None:
-    assert {name: s.differing(found.spikes[name]) for name, s in expected.spikes.items()} == dict.fromkeys(
-        expected.spikes, 0
-    )
+    differing = {name: s.differing(found.spikes[name]) for name, s in expected.spikes.items()}
+    assert differing == dict.fromkeys(expected.spikes, 0)
     for name, values in expected.outputs.items():
         np.testing.assert_allclose(found.outputs[name], values, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", columns())
+@pytest.mark.parametrize("case", NETWORKS.values(), ids=NETWORKS)
+def test_a_refusal_names_exactly_what_the_target_lacks(case: Conformance, name: str) -> None:
+    target, choices = columns()[name]
+    problems = target.problems(case.network, **choices)
+    assert {p.feature for p in problems} <= case.features, "it refuses what is not there"
+    if problems:
+        with pytest.raises(RefusedError, match=f"^{target.name}") as refusal:
+            target.lower(case.network, **choices)
+        assert refusal.value.problems == tuple(map(str, problems))
+    else:
+        assert target.lower(case.network, **choices).source is case.network
+
+
 @pytest.mark.parametrize("name", RUNNERS)
 @pytest.mark.parametrize("case", NETWORKS.values(), ids=NETWORKS)
-def test_a_target_agrees_with_the_reference_or_refuses(case: Conformance, name: str) -> None:
+def test_a_target_agrees_with_the_reference_or_refuses(
+    case: Conformance, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    """Where a loss is allowed, it agrees with the network that the loss leaves."""
     target = installed(name)
-    assert isinstance(target, Runner)
-    if refused(target, case):
-        return
-    lowering = target.lower(case.network)
-    if lowering.losses:
-        assert case.features, "a loss without a feature that would need it"
+    verdict, lowering = lowered(target, case)
+    record_property("verdict", verdict)
+    if lowering is None:
+        assert verdict == REFUSES
         return
     noisy = target.capabilities.keyed_noise
     found = target.run(lowering, case.inputs, options(case, with_noise=noisy))
-    assert_agrees(found, case.expected(with_noise=noisy))
+    if verdict == AGREES:
+        expected = case.expected(with_noise=noisy)
+    else:
+        assert lowering.losses
+        assert verdict == LOSS
+        # in the units of the target, but the same spikes and outputs
+        expected = reference.simulate(lowering.network, case.inputs, with_noise=noisy, **case.run())
+    assert_agrees(found, expected)
 
 
 @pytest.mark.parametrize("name", RUNNERS)
 @pytest.mark.parametrize("case", NETWORKS.values(), ids=NETWORKS)
 def test_replay_differs_in_no_spike(case: Conformance, name: str) -> None:
     target = installed(name)
-    assert isinstance(target, Runner)
-    if refused(target, case):
+    if lowered(target, case)[0] != AGREES:
         return
-    try:
-        found = replay(target, case.network, case.inputs, options(case))
-    except RefusedError as refusal:  # a network that a target takes as it is, it must also take opened
-        pytest.fail(str(refusal))
+    found = replay(target, case.network, case.inputs, options(case))
     assert (found.differing, found.compared > 0) == (0, case.spikes)
 
 
 @pytest.mark.parametrize("name", RUNNERS)
 def test_v_is_recorded_in_millivolts_before_the_reset(name: str) -> None:
     target, case = installed(name), NETWORKS["millivolts"]
-    assert isinstance(target, Runner)
-    found = target.run(target.lower(case.network), case.inputs, options(case, record=("a.v",)))
+    lowering, recorded = target.lower(case.network), options(case, record=("a.v",))
+    if not target.capabilities.records_v:
+        with pytest.raises(SpikeportError, match="record"):
+            target.run(lowering, case.inputs, recorded)
+        return
+    found = target.run(lowering, case.inputs, recorded)
     np.testing.assert_allclose(found.traces["a.v"], case.expected().traces["a.v"], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", RUNNERS)
 def test_a_given_v0_is_used(name: str) -> None:
     target, case = installed(name), NETWORKS["millivolts"]
-    assert isinstance(target, Runner)
     v0 = {"a": np.random.default_rng(0).uniform(-64, -41, (case.n_batch, 5))}
     found = target.run(target.lower(case.network), case.inputs, options(case, v0=v0))
     assert_agrees(found, case.expected(v0=v0))
+
+
+def test_the_tables_in_the_documents_are_what_the_targets_declare() -> None:
+    stale = [path.name for path, text in pages().items() if path.read_text(encoding="utf-8") != text]
+    assert not stale, "python tests/conformance_matrix.py --write"
+
+
+def flips(can: Capabilities) -> Iterator[tuple[str, Capabilities]]:
+    """Each capability turned into its opposite, or its set with one element more or less."""
+    every = Capabilities(source="")
+    for field in fields(Capabilities):
+        value, whole = getattr(can, field.name), getattr(every, field.name)
+        if isinstance(value, bool) and field.name not in UNSEEN:
+            yield field.name, replace(can, **{field.name: not value})  # type: ignore[arg-type]
+        elif isinstance(whole, frozenset):
+            for element in whole:
+                changed = frozenset() if value is None else value ^ {element}
+                label = element.__name__ if isinstance(element, type) else element
+                yield f"{field.name} {label}", replace(can, **{field.name: changed})  # type: ignore[arg-type]
+    yield "delays", replace(can, delays=1 if can.delays is None else None)
+    yield "min_delay", replace(can, min_delay=2 if can.min_delay < 2 else 0)
+    yield "populations", replace(can, populations=1 if can.populations is None else None)
+
+
+UNSEEN = {"keyed_noise", "records_v", "spike_inputs"}  # the first two are behaviour, with tests of their own above
+
+
+@pytest.mark.parametrize("name", [name for name in TARGETS if name != "reference"])
+def test_a_capability_that_is_flipped_changes_the_table(name: str) -> None:
+    """So that no flag can be wrong unseen: the tests above run every entry of the table."""
+    target, _ = columns()[name]
+    declared = column(target.capabilities)
+    assert not [flag for flag, can in flips(target.capabilities) if column(can) == declared]
+
+
+def column(can: Capabilities) -> list[set[str]]:
+    found = [{p.feature for p in check(case.network, can)} for case in NETWORKS.values()]
+    assert len(found) == len(NETWORKS)
+    return found

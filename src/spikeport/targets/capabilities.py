@@ -17,6 +17,7 @@ from spikeport.snn.synapses import Delta, DoubleExponential, Exponential, Synaps
 
 ALL_INTEGRATORS = frozenset({"kim2019", "euler", "exact"})
 ALL_SYNAPSES: frozenset[type] = frozenset({DoubleExponential, Exponential, Delta})
+ALL_READOUTS: frozenset[type] = frozenset({DoubleExponential, Exponential})
 ALL_PARAMETERS = frozenset({"tau_mem", "tau_syn", "v_threshold", "v_reset", "v_leak", "t_ref", "bias", "noise_sd", "ref0"})
 
 
@@ -28,12 +29,13 @@ class Capabilities:
     outputs are computed by spikeport, from the target's spikes.  held_via: how values that are held between samples
     may come in, "membrane" and "synapse".  heterogeneous: what may differ between units of one population.
     keyed_noise: the noise is the reference's own, number by number, and so are the spikes; else only its statistics.
+    records_v: it can record v as it is before the reset.
     delays: the longest, in steps.  min_delay: the shortest that a projection from a population may have.
     """
 
     integrators: frozenset[str] = ALL_INTEGRATORS
     synapses: frozenset[type] = ALL_SYNAPSES
-    readouts: frozenset[type] | None = ALL_SYNAPSES
+    readouts: frozenset[type] | None = ALL_READOUTS
     resets: frozenset[str] = frozenset({"to_value", "subtract"})
     held_via: frozenset[str] = frozenset({"membrane", "synapse"})
     heterogeneous: frozenset[str] = ALL_PARAMETERS
@@ -52,6 +54,7 @@ class Capabilities:
     min_delay: int = 0
     populations: int | None = None
     neurons: int | None = None
+    records_v: bool = True
     dtypes: tuple[str, ...] = ("float64",)
     devices: tuple[str, ...] = ("cpu",)
     source: str
@@ -112,7 +115,7 @@ def _population(network: SpikingNetwork, p: Population, can: Capabilities) -> It
     noisy = bool(np.any(np.asarray(p.noise_sd) > 0))
     if noisy and not can.noise:
         yield no("noise", "noise_sd", f"{np.max(p.noise_sd):g} mV a step")
-    elif noisy and frozen and p.noise_while_refractory and not can.noise_while_refractory:
+    if noisy and frozen and p.noise_while_refractory and not can.noise_while_refractory:
         yield no("noise_while_refractory", "noise while refractory", "yes")
     if not can.bias and _has_bias(p):
         yield no("bias", "bias", f"v_leak + bias differs from v_reset, by up to {_resting(p):g} mV")
