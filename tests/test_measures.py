@@ -15,6 +15,7 @@ from require import missing
 from scipy import stats
 
 from spikeport.snn.errors import InvalidNetworkError
+from spikeport.snn.integrators import get_integrator, synapse_table
 from spikeport.snn.measures import (
     PairedSums,
     aligned,
@@ -28,7 +29,9 @@ from spikeport.snn.measures import (
     rates_hz,
 )
 from spikeport.snn.measures import distances as train_distances
+from spikeport.snn.measures.filtering import filtered
 from spikeport.snn.recording import SpikeTrains
+from spikeport.snn.synapses import DoubleExponential, Exponential
 
 LAW = settings(deadline=None, derandomize=True, max_examples=60)
 SIGNALS = arrays(np.float64, (12, 3), elements=st.floats(-100, 100).map(lambda x: round(x, 3)))
@@ -257,3 +260,26 @@ def test_distances_of_one_spike_more_have_their_closed_form() -> None:
 def test_the_isi_distance_of_two_clocks_is_their_relative_difference() -> None:
     slow, fast = np.arange(0, 1.0001, 0.2), np.arange(0, 1.0001, 0.1)
     assert measured("isi_distance", slow, fast) == pytest.approx(0.5)
+
+
+# filtered spikes
+
+
+@pytest.mark.parametrize("synapse", [DoubleExponential(tau_rise=0.002, tau_decay=0.03), Exponential(tau=0.02)])
+@pytest.mark.parametrize("every", [1, 7, 20])
+def test_filtered_spikes_are_the_read_outs_own_filter(synapse: Any, every: int) -> None:
+    rng = np.random.default_rng(6)
+    s = SpikeTrains.from_dense(rng.integers(0, 2, (60, 2, 3)))
+    table = synapse_table(get_integrator("kim2019"), synapse, np.full(3, 0.01), 1e-3)
+    x, expected = np.zeros((2, 3, synapse.n_states)), []
+    for z in s.dense():
+        x = np.einsum("nij,bnj->bni", table.D, x) + table.jump * z[:, :, None]
+        expected.append(x[:, :, 0])
+    found = filtered(s, table, every)
+    np.testing.assert_allclose(found, np.array(expected)[every - 1 :: every][: 60 // every], rtol=1e-10)
+
+
+def test_a_sample_every_0_steps_is_refused() -> None:
+    table = synapse_table(get_integrator("euler"), Exponential(tau=0.02), np.full(1, 0.01), 1e-3)
+    with pytest.raises(InvalidNetworkError, match="a sample every 0 steps"):
+        filtered(trains([1]), table, 0)

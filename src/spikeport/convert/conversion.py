@@ -124,8 +124,8 @@ def convert_network(  # long: a third of it is the signature
 ) -> Conversion:
     """Convert `source` for `task`: the best lambda of a grid (or a bracket) and its accuracy.
 
-    grid: values of 1/lambda, "START:STOP:STEP" or numbers (default: the published 20:75:5); bracket instead: (low, high),
-    searched coarse to fine.
+    grid: values of 1/lambda, "START:STOP:STEP" or numbers (default: the published 20:75:5); bracket instead: (low,
+    high), searched coarse to fine.
 
     trials: per candidate in the search (default 100); test_trials: fresh ones for the accuracy (default 1000; a file's
     trials are halved by default, and never used twice).  rule: one of the task's (default: its first).  objective:

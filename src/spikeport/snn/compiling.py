@@ -1,7 +1,7 @@
 """How the engine's functions are compiled.
 
-Without Python's lock and without reference counting (its atomic operations would cost as much as a step; so they must not
-allocate), with NumPy's division. `_nrt` is an option of numba that its types do not name, hence Any.
+Without Python's lock and without reference counting (its atomic operations would cost as much as a step; so they must
+not allocate), with NumPy's division. `_nrt` is an option of numba that its types do not name, hence Any.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ Inputs = Mapping[str, NDArray[np.floating] | SpikeTrains] | NDArray[np.floating]
 
 @dataclass(frozen=True, kw_only=True)
 class Drive:
-    """Checked inputs: held, name -> (samples, batch, n) float64; spikes, name -> SpikeTrains; steps and trials to run."""
+    """Checked inputs: held, name -> (samples, batch, n) float64; spikes, name -> SpikeTrains; steps and trials."""
 
     held: Mapping[str, Array]
     spikes: Mapping[str, SpikeTrains]
@@ -29,9 +29,13 @@ class Drive:
 
 
 def resolve(network: SpikingNetwork, inputs: Inputs | None, n_steps: int | None, n_batch: int | None) -> Drive:
-    """Check `inputs` against the network. A bare array is the network's only input; missing lengths follow from inputs."""
+    """Check `inputs` against the network. A bare array is its only input; missing lengths follow from inputs."""
     given = _by_name(network, inputs)
-    problems = [f"input '{name}': the network has no such input" for name in given if name not in {i.name for i in network.inputs}]
+    problems = [
+        f"input '{name}': the network has no such input"
+        for name in given
+        if name not in {i.name for i in network.inputs}
+    ]
     held: dict[str, Array] = {}
     spikes: dict[str, SpikeTrains] = {}
     for port in network.inputs:
@@ -39,9 +43,14 @@ def resolve(network: SpikingNetwork, inputs: Inputs | None, n_steps: int | None,
         if value is None:
             problems.append(f"input '{port.name}': missing, {port.n} channels")
         elif isinstance(port, HeldInput):
-            array: Array = np.asarray(value, dtype=np.float64) if not isinstance(value, SpikeTrains) else np.empty((0, 0, 0))
+            array: Array = (
+                np.asarray(value, dtype=np.float64) if not isinstance(value, SpikeTrains) else np.empty((0, 0, 0))
+            )
             if array.ndim != 3 or array.shape[2] != port.n or array.shape[0] < 1:
-                problems.append(f"input '{port.name}': shape {getattr(value, 'shape', None)}, must be (samples, batch, {port.n}), 1 sample or more")
+                problems.append(
+                    f"input '{port.name}': shape {getattr(value, 'shape', None)}, "
+                    f"must be (samples, batch, {port.n}), 1 sample or more"
+                )
             elif not np.isfinite(array).all():
                 problems.append(f"input '{port.name}': {int((~np.isfinite(array)).sum())} values are NaN or infinite")
             else:
@@ -59,7 +68,9 @@ def resolve(network: SpikingNetwork, inputs: Inputs | None, n_steps: int | None,
     if len(set(batches.values()) | ({n_batch} - {None})) > 1:
         problems.append(f"batch: inputs differ, {batches}" + (f", asked for {n_batch}" if n_batch is not None else ""))
     if problems:
-        raise SpikeportError("inputs do not fit the network", problems, hint="spikeport inspect FILE   shows what it takes")
+        raise SpikeportError(
+            "inputs do not fit the network", problems, hint="spikeport inspect FILE   shows what it takes"
+        )
     if n_batch is None:
         n_batch = next(iter(batches.values()), 1)
     if n_steps is None:
@@ -92,24 +103,35 @@ def _by_name(network: SpikingNetwork, inputs: Inputs | None) -> Mapping[str, NDA
         return inputs
     if len(network.inputs) != 1:
         names = ", ".join(i.name for i in network.inputs) or "none"
-        raise SpikeportError(f"inputs: one array, but the network's inputs are: {names}", hint="pass a dict, name -> array")
+        raise SpikeportError(
+            f"inputs: one array, but the network's inputs are: {names}", hint="pass a dict, name -> array"
+        )
     return {network.inputs[0].name: inputs}
 
 
 def initial_v(
-    network: SpikingNetwork, population: Population, n_batch: int, seed: int, first_trial: int, v0: Mapping[str, Array] | None
+    network: SpikingNetwork,
+    population: Population,
+    n_batch: int,
+    seed: int,
+    first_trial: int,
+    v0: Mapping[str, Array] | None,
 ) -> Array:
     """(batch, n) mV: the given v0, the population's own, or drawn by key (stream v0) where it is a distribution."""
     shape = (n_batch, population.n)
     unknown = sorted(set(v0 or {}) - {p.name for p in network.populations})
     if unknown:
-        raise SpikeportError(f"v0: no population {', '.join(unknown)}", [f"there are: {', '.join(p.name for p in network.populations)}"])
+        raise SpikeportError(
+            f"v0: no population {', '.join(unknown)}", [f"there are: {', '.join(p.name for p in network.populations)}"]
+        )
     if v0 is not None and population.name in v0:
         given = np.asarray(v0[population.name], dtype=np.float64)
         if given.shape not in ((population.n,), shape):
             raise SpikeportError(f"v0 of {population.name}: shape {given.shape}, must be ({population.n},) or {shape}")
         if not np.isfinite(given).all():
-            raise SpikeportError(f"v0 of {population.name}: {int((~np.isfinite(given)).sum())} values are NaN or infinite")
+            raise SpikeportError(
+                f"v0 of {population.name}: {int((~np.isfinite(given)).sum())} values are NaN or infinite"
+            )
         return np.array(np.broadcast_to(given, shape))
     if isinstance(population.v0, Uniform):
         key, units = noise_key(network, population)

@@ -11,6 +11,7 @@ candidates.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,7 +48,13 @@ class Scratch(NamedTuple):
     @classmethod
     def make(cls, padded: int, dtype: type[np.floating]) -> Scratch:
         z = np.zeros(padded, dtype=dtype)
-        return cls(np.zeros((K, padded), dtype=dtype), z, z.view(np.uint64), np.zeros((noise.WORDS, padded), dtype=np.uint32), np.zeros(W, dtype=dtype))
+        return cls(
+            np.zeros((K, padded), dtype=dtype),
+            z,
+            z.view(np.uint64),
+            np.zeros((noise.WORDS, padded), dtype=np.uint32),
+            np.zeros(W, dtype=dtype),
+        )
 
 
 @dataclass(kw_only=True)
@@ -63,7 +70,14 @@ class EngineState:
 
     def copy(self) -> EngineState:
         memory = Memory(*(part.copy() for part in self.memory))
-        return EngineState(memory=memory, k=self.k, seed=self.seed, first_trial=self.first_trial, with_noise=self.with_noise, n_batch=self.n_batch)
+        return EngineState(
+            memory=memory,
+            k=self.k,
+            seed=self.seed,
+            first_trial=self.first_trial,
+            with_noise=self.with_noise,
+            n_batch=self.n_batch,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +106,13 @@ class Engine:
         self._stream: dict[int, _Stream] = {}
 
     def start(
-        self, n_batch: int, *, seed: int = 0, first_trial: int = 0, with_noise: bool = True, v0: Mapping[str, Array] | None = None
+        self,
+        n_batch: int,
+        *,
+        seed: int = 0,
+        first_trial: int = 0,
+        with_noise: bool = True,
+        v0: Mapping[str, Array] | None = None,
     ) -> EngineState:
         """State before the first step of trials first_trial .. first_trial + n_batch - 1."""
         noise.check_key(seed=seed, trial=first_trial)
@@ -115,7 +135,9 @@ class Engine:
             ring_i=np.zeros((n_batch, c, slots, layout.ring_units), dtype=np.int32),
             ring_c=np.zeros((n_batch, c, slots, layout.ring_units), dtype=self.dtype),
         )
-        return EngineState(memory=memory, k=0, seed=seed, first_trial=first_trial, with_noise=with_noise, n_batch=n_batch)
+        return EngineState(
+            memory=memory, k=0, seed=seed, first_trial=first_trial, with_noise=with_noise, n_batch=n_batch
+        )
 
     def run(
         self,
@@ -128,7 +150,7 @@ class Engine:
         record_outputs: bool = True,
         record_v: bool = False,
     ) -> Run:
-        """Move `state` on by n_steps (default: as long as the inputs last), all candidates on the same inputs and noise.
+        """Move `state` on by n_steps (default: as the inputs last), all candidates on the same inputs and noise.
 
         Inputs start at the state's first step after this call's beginning: a run can be cut, with its inputs, between
         samples. n_threads: trials are shared out; None is one per core.
@@ -146,7 +168,7 @@ class Engine:
         if n_threads < 1:
             raise SpikeportError(f"engine: n_threads {n_threads}, must be at least 1, or None for one per core")
         bounds = np.linspace(0, state.n_batch, min(n_threads, state.n_batch) + 1).astype(int)
-        jobs = [(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        jobs = [(int(a), int(b)) for a, b in itertools.pairwise(bounds)]
 
         def work(job: tuple[int, int]) -> NDArray[np.int32]:
             return np.asarray(self._advance(state, feed, sink, *job, t, record_spikes))
@@ -159,7 +181,9 @@ class Engine:
         state.k += t
         return Run(outputs=sink.out, counts=sink.counts, events=np.concatenate(parts), v=sink.trace)
 
-    def step(self, state: EngineState, inputs: ArrayLike | Mapping[str, ArrayLike] | None = None, *, n_steps: int = 1) -> Step:
+    def step(
+        self, state: EngineState, inputs: ArrayLike | Mapping[str, ArrayLike] | None = None, *, n_steps: int = 1
+    ) -> Step:
         """One step (or n_steps with the inputs held): (batch, n) values of held inputs, counts of spike inputs.
 
         Spike inputs arrive in the first of the n_steps. The result's arrays are the engine's own and are overwritten
@@ -227,7 +251,8 @@ class _Stream:
         self.u = np.zeros((self.n_batch, int(sizes[-1])), dtype=self.dtype)
         self.feed = Feed(
             u=self.u, u_start=sizes[:-1].astype(np.int64), sample=np.zeros((len(sizes) - 1, n_steps), dtype=np.int64),
-            changed=np.zeros(n_steps, dtype=np.bool_), ev_start=np.zeros((len(self.events), self.n_batch, n_steps + 1), dtype=np.int64),
+            changed=np.zeros(n_steps, dtype=np.bool_),
+            ev_start=np.zeros((len(self.events), self.n_batch, n_steps + 1), dtype=np.int64),
             ev_unit=np.zeros(0, dtype=np.int32), ev_count=np.zeros(0, dtype=self.dtype),
         )  # fmt: skip
         units = np.cumsum([0, *(p.n for p in network.populations)])
@@ -257,7 +282,8 @@ class _Stream:
             if wrong:
                 raise SpikeportError(f"engine: step() input '{port.name}': {wrong[0]}")
             if value.shape != (self.n_batch, port.n) or not np.isfinite(value).all():
-                raise SpikeportError(f"engine: step() input '{port.name}' of shape {value.shape}, must be {(self.n_batch, port.n)} and finite")
+                shapes = f"of shape {value.shape}, must be {(self.n_batch, port.n)} and finite"
+                raise SpikeportError(f"engine: step() input '{port.name}' {shapes}")
             if port.name in self.held:
                 self.u[:, at : at + port.n] = value
                 at += port.n
@@ -290,27 +316,44 @@ def simulate(
     unknown = [name for name in record if name not in {f"{p.name}.v" for p in network.populations}]
     if unknown:
         known = ", ".join(f"{p.name}.v" for p in network.populations)
-        raise SpikeportError(f"record: the engine has no trace {', '.join(unknown)}", [f"it has: {known}"], hint="the reference simulator records synaptic states too")
+        raise SpikeportError(
+            f"record: the engine has no trace {', '.join(unknown)}",
+            [f"it has: {known}"],
+            hint="the reference simulator records synaptic states too",
+        )
     drive = resolve(network, inputs, n_steps, n_batch)
     engine = Engine(network, dtype=dtype)
     state = engine.start(drive.n_batch, seed=seed, first_trial=first_trial, with_noise=with_noise, v0=v0)
-    run = engine.run(state, {**drive.held, **drive.spikes}, n_steps=drive.n_steps, n_threads=n_threads, record_spikes=True, record_v=bool(record))
+    run = engine.run(
+        state,
+        {**drive.held, **drive.spikes},
+        n_steps=drive.n_steps,
+        n_threads=n_threads,
+        record_spikes=True,
+        record_v=bool(record),
+    )
     return _recording(network, run, drive, record, engine._layout.first_unit)
 
 
-def _recording(network: SpikingNetwork, run: Run, drive: Drive, record: Collection[str], first_unit: Mapping[str, int]) -> Recording:
+def _recording(
+    network: SpikingNetwork, run: Run, drive: Drive, record: Collection[str], first_unit: Mapping[str, int]
+) -> Recording:
     spikes, traces, outputs, row = {}, {}, {}, 0
     for p in network.populations:
         first = first_unit[p.name]
         mine = run.events[(run.events[:, 3] >= first) & (run.events[:, 3] < first + p.n)]
-        spikes[p.name] = SpikeTrains.build(mine[:, 0], mine[:, 1], mine[:, 3] - first, (drive.n_steps, drive.n_batch, p.n))
+        spikes[p.name] = SpikeTrains.build(
+            mine[:, 0], mine[:, 1], mine[:, 3] - first, (drive.n_steps, drive.n_batch, p.n)
+        )
         if f"{p.name}.v" in record:
             traces[f"{p.name}.v"] = run.v[:, 0, :, first : first + p.n].transpose(1, 0, 2)
     for r in network.readouts:
         n = r.weight.shape[0]
         outputs[r.name] = run.outputs[:, 0, row : row + n].transpose(2, 0, 1)
         row += n
-    return Recording(dt=network.dt, n_steps=drive.n_steps, n_batch=drive.n_batch, spikes=spikes, outputs=outputs, traces=traces)
+    return Recording(
+        dt=network.dt, n_steps=drive.n_steps, n_batch=drive.n_batch, spikes=spikes, outputs=outputs, traces=traces
+    )
 
 
 def _unit_offsets(at: int, n: int) -> NDArray[np.int64]:
@@ -328,7 +371,8 @@ def _feed(network: SpikingNetwork, drive: Drive, dtype: type[np.floating]) -> Fe
     u = np.concatenate(flat, axis=1) if flat else np.zeros((drive.n_batch, 0))
     starts, unit, count = _events(network, drive.spikes, drive.n_batch, drive.n_steps, dtype)
     return Feed(
-        u=np.ascontiguousarray(u, dtype=dtype), u_start=np.cumsum([0, *(f.shape[1] for f in flat)])[:-1].astype(np.int64),
+        u=np.ascontiguousarray(u, dtype=dtype),
+        u_start=np.cumsum([0, *(f.shape[1] for f in flat)])[:-1].astype(np.int64),
         sample=sample, changed=changed, ev_start=starts, ev_unit=unit, ev_count=count,
     )  # fmt: skip
 

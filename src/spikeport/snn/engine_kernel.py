@@ -133,7 +133,16 @@ def _deliver(x, p, syns, n, projs, sources, k, ring_n, ring_i, ring_c, tiles, la
         first = sources[source, 0]
         for e in range(ring_n[slot, source]):
             arrived = True
-            add_held(x, J, stride, p, U(projs[r, 2]) + U(ring_i[slot, first + e]) * tiles * W, tiles, ring_c[slot, first + e], lanes)
+            add_held(
+                x,
+                J,
+                stride,
+                p,
+                U(projs[r, 2]) + U(ring_i[slot, first + e]) * tiles * W,
+                tiles,
+                ring_c[slot, first + e],
+                lanes,
+            )
     return arrived
 
 
@@ -208,8 +217,8 @@ def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, nz, z, z64, acc,
     v, x, holds = memory.v[b, c], memory.x[b, c], memory.holds[b, c]
     r, p = memory.r[b, c], params[c]
     ring_n, ring_i, ring_c = memory.ring_n[b, c], memory.ring_i[b, c], memory.ring_c[b, c]
-    simple = (pops.shape[0] == 1 and syns.shape[0] == 1 and syns[0, 0] == 2 and syns[0, 5] < 0 and ev_start.shape[0] == 0
-              and ring_n.shape[0] == 2 and projs.shape[0] > 0)  # fmt: skip
+    simple = (pops.shape[0] == 1 and syns.shape[0] == 1 and syns[0, 0] == 2 and syns[0, 5] < 0
+              and ev_start.shape[0] == 0 and ring_n.shape[0] == 2 and projs.shape[0] > 0)  # fmt: skip
     words = U(z64.shape[0])
     published = keep[0, 1] > 0
     simple = simple and keep[0, 0] == 0 and keep[0, 1] == keep[0, 2]
@@ -240,7 +249,26 @@ def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, nz, z, z64, acc,
             ring_n[1 - slot, 0] = 0
             ring_n[slot, 0] = collect(z, z64, U(0), U(pops[0, 1]), lanes, ring_i, ring_c, slot, 0)
         else:
-            _step(pops, syns, projs, sources, keep, v, x, holds, p, k, ring_n, ring_i, ring_c, nz, z, z64, row - block, lanes)
+            _step(
+                pops,
+                syns,
+                projs,
+                sources,
+                keep,
+                v,
+                x,
+                holds,
+                p,
+                k,
+                ring_n,
+                ring_i,
+                ring_c,
+                nz,
+                z,
+                z64,
+                row - block,
+                lanes,
+            )
         if read:
             _read(outs, sources, r, acc, p, k, ring_n, ring_i, out, b, c, row, ahead, lanes)
         row += ahead
@@ -265,7 +293,26 @@ def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, nz, z, z64, acc,
 
 
 @cached
-def advance(plan, feed, memory, sink, where, b1, k0, n_steps, seed, first_trial, with_noise, nz, z, z64, scratch, acc, lanes, events):  # type: ignore[no-untyped-def]
+def advance(
+    plan,
+    feed,
+    memory,
+    sink,
+    where,
+    b1,
+    k0,
+    n_steps,
+    seed,
+    first_trial,
+    with_noise,
+    nz,
+    z,
+    z64,
+    scratch,
+    acc,
+    lanes,
+    events,
+):  # type: ignore[no-untyped-def]
     """Run all candidates of trials up to b1 from step row k0 (0-based) for n_steps; state lives in `memory`.
 
     where: (trial, step, events so far) int64, moved on; True when all is done, False when `events` (rows of step,
@@ -286,9 +333,13 @@ def advance(plan, feed, memory, sink, where, b1, k0, n_steps, seed, first_trial,
             for a in range(pops.shape[0]):
                 if pops[a, 11]:
                     m, size = pops[a, 4], pops[a, 1] * np.int64(W)
-                    fill_normal(nz, rows, scratch, plan.units, m, m + size, pops[a, 12], first_trial + b, k0 + block, seed)
+                    fill_normal(
+                        nz, rows, scratch, plan.units, m, m + size, pops[a, 12], first_trial + b, k0 + block, seed
+                    )
         for c in range(n_candidates):
-            where[2] = _candidate(plan, feed, memory, sink, b, c, k0, block, rows, nz, z, z64, acc, lanes, events, where[2])
+            where[2] = _candidate(
+                plan, feed, memory, sink, b, c, k0, block, rows, nz, z, z64, acc, lanes, events, where[2]
+            )
         where[1] = block + rows
         if where[1] >= n_steps:
             where[0] = b + 1

@@ -16,10 +16,12 @@ import numpy as np
 
 from spikeport.snn.compiling import compiled, inlined
 
-U = np.uint64  # offsets are unsigned: a signed index may be negative, Python's would then wrap, and LLVM does not vectorise
+U = (
+    np.uint64
+)  # offsets are unsigned: a signed index may be negative, Python's would then wrap, and LLVM does not vectorise
 W = U(32)  # units in a tile: 4 AVX2 vectors of float32; a multiple of 8 keeps the 64-bit view of a tile whole
 W2, W3, W4, W5, W6 = (U(i) * W for i in range(2, 7))
-K = 64  # steps in a block, a multiple of noise.WORDS: fewer blocks cost less than their noise costs in the second-level cache
+K = 64  # steps in a block, a multiple of noise.WORDS: fewer blocks cost less than their noise costs in the L2 cache
 V, REF, CUR, E, PRE = (U(i) * W for i in range(5))  # state fields of a population's tile
 A, NOISE, THR, RESET, NREF, OMA, BASE = (U(i) * W for i in range(7))  # parameter fields of a population's tile
 POP, PAR = U(5) * W, U(7) * W  # their strides; a synapse's tile has its states and then J
@@ -143,11 +145,11 @@ def _run_ahead_of(published: bool) -> Any:
 
     @compiled
     def _run_ahead(x, v, p, q, g, nz, z, z64, row, rows, tiles, words):  # type: ignore[no-untyped-def]
-        """Up to `rows` steps without arrivals, until something fires; returns how many were done, the last one included.
+        """Up to `rows` steps without arrivals, until something fires; how many were done, the last one included.
 
-        double and membrane in one pass, for the commonest network: one population with one synapse and delays of one
-        step. The current stays in registers, and no function is called between steps; most steps have no spikes, so this
-        halves the time. q: parameters of the synapse, g: of the membrane; z64: words of z.
+        double and membrane in one pass, for the commonest network: one population with one synapse and delays of
+        one step. The current stays in registers, and no function is called between steps; most steps have no spikes,
+        so this halves the time. q: parameters of the synapse, g: of the membrane; z64: words of z.
         """
         zero, one = x.dtype.type(0), x.dtype.type(1)
         for done in range(rows):
@@ -196,7 +198,7 @@ run_ahead_published, run_ahead_frozen = _run_ahead_of(True), _run_ahead_of(False
 
 @inlined
 def collect(z, z64, m, tiles, lanes, ring_i, ring_c, slot, first):  # type: ignore[no-untyped-def]
-    """Who fired, in ascending index, into the ring's slot; a step in which nobody did costs one pass over 64-bit words."""
+    """Who fired, in ascending index, into the ring's slot; where nobody did, one pass over 64-bit words."""
     shift = U(0) if z.shape[0] == z64.shape[0] else U(1)
     some, words = U(0), (tiles * lanes) >> shift
     for i in range(words):

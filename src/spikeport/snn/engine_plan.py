@@ -83,7 +83,9 @@ class _Params:
         return np.stack([np.concatenate(part) for part in self.parts])
 
 
-def compile_networks(networks: Sequence[SpikingNetwork], dtype: type[np.floating]) -> Layout:
+def compile_networks(
+    networks: Sequence[SpikingNetwork], dtype: type[np.floating]
+) -> Layout:  # long: the tables refer to each other by offsets that grow together
     """The layout of `networks`, candidates of one structure."""
     network = networks[0]
     check_same_structure(networks)
@@ -92,7 +94,13 @@ def compile_networks(networks: Sequence[SpikingNetwork], dtype: type[np.floating
     sources, ring_units = _sources(network, order)
     source_id = {**{network.populations[i].name: row for row, i in enumerate(order)},
                  **{s.name: len(order) + j for j, s in enumerate(network.spike_inputs)}}  # fmt: skip
-    first_unit = dict(zip((p.name for p in network.populations), np.cumsum([0, *(p.n for p in network.populations)]).tolist(), strict=False))
+    first_unit = dict(
+        zip(
+            (p.name for p in network.populations),
+            np.cumsum([0, *(p.n for p in network.populations)]).tolist(),
+            strict=False,
+        )
+    )
     size = x_size = hold_size = 0
     pops: list[list[int]] = []
     syns: list[list[int]] = []
@@ -119,21 +127,30 @@ def compile_networks(networks: Sequence[SpikingNetwork], dtype: type[np.floating
         pops.append([
             population.n, tiles, at, params.tiles([_membrane_fields(n, index) for n in networks], _MEMBRANE_PADS, (2,)),
             padded, row, first_unit[population.name], first_syn, len(syns), first_held, len(helds),
-            int(any(np.any(np.asarray(n.populations[index].noise_sd) > 0) for n in networks)), (noise.STREAMS["membrane"] << 16) | key,
+            int(any(np.any(np.asarray(n.populations[index].noise_sd) > 0) for n in networks)),
+            (noise.STREAMS["membrane"] << 16) | key,
         ])  # fmt: skip
-        keep.append([population.neuron.reset == "subtract", population.noise_while_refractory, population.spikes_while_refractory])
+        keep.append(
+            [
+                population.neuron.reset == "subtract",
+                population.noise_while_refractory,
+                population.spikes_while_refractory,
+            ]
+        )
         units.append(_pad(ids, 0).astype(np.uint64))
         padded += tiles * W
     outs, r_size, n_outputs = _readouts(networks, params, source_id)
     delays = [p.delay for p in network.projections]
     plan = Plan(
-        pops=_table(pops, 13), syns=_table(syns, 9), projs=_table(projs, 3), helds=_table(helds, 3), outs=_table(outs, 9),
-        sources=sources, keep=np.array(keep, dtype=dtype), units=np.concatenate(units), params=params.finish(),
+        pops=_table(pops, 13), syns=_table(syns, 9), projs=_table(projs, 3), helds=_table(helds, 3),
+        outs=_table(outs, 9), sources=sources, keep=np.array(keep, dtype=dtype), units=np.concatenate(units),
+        params=params.finish(),
     )  # fmt: skip
     slots = 1 << int(max(delays, default=0)).bit_length()
     return Layout(
-        plan=plan, sizes=(size, x_size, hold_size, r_size), slots=slots, ring_units=ring_units, n_outputs=n_outputs, padded_units=padded,
-        noisy=any(row[11] for row in pops), tile_of=tile_of, first_unit=first_unit,
+        plan=plan, sizes=(size, x_size, hold_size, r_size), slots=slots, ring_units=ring_units,
+        n_outputs=n_outputs, padded_units=padded, noisy=any(row[11] for row in pops), tile_of=tile_of,
+        first_unit=first_unit,
     )  # fmt: skip
 
 
@@ -142,7 +159,9 @@ def check_same_structure(networks: Sequence[SpikingNetwork]) -> None:
     first = _structure(networks[0])
     for i, other in enumerate(networks[1:], start=1):
         if _structure(other) != first:
-            raise InvalidNetworkError(f"candidates: network {i} differs from network 0 in structure, not only in numbers")
+            raise InvalidNetworkError(
+                f"candidates: network {i} differs from network 0 in structure, not only in numbers"
+            )
 
 
 def _structure(network: SpikingNetwork) -> tuple[Any, ...]:
@@ -208,7 +227,9 @@ def _synapse(
 
 def _table_of(network: SpikingNetwork, index: int, name: str) -> SynapseTable:
     p = network.populations[index]
-    return synapse_table(get_integrator(network.integrator), p.synapses[name], per_unit(p.neuron.tau_mem, p.n), network.dt)
+    return synapse_table(
+        get_integrator(network.integrator), p.synapses[name], per_unit(p.neuron.tau_mem, p.n), network.dt
+    )
 
 
 def _synapse_fields(table: SynapseTable) -> list[Array]:
@@ -220,9 +241,7 @@ def _synapse_fields(table: SynapseTable) -> list[Array]:
     return [table.jump[:, 0]]
 
 
-def _helds(
-    networks: Sequence[SpikingNetwork], target: str, synapse: str | None, params: _Params
-) -> list[list[int]]:
+def _helds(networks: Sequence[SpikingNetwork], target: str, synapse: str | None, params: _Params) -> list[list[int]]:
     ports: dict[str, tuple[int, HeldInput]] = {h.name: (i, h) for i, h in enumerate(networks[0].held_inputs)}
     rows = []
     for j, p in enumerate(networks[0].projections):
@@ -243,7 +262,9 @@ def _readouts(
         fields = []
         for n in networks:
             p = n.population(readout.source)
-            table = synapse_table(get_integrator(n.integrator), n.readouts[j].synapse, per_unit(p.neuron.tau_mem, p.n), n.dt)
+            table = synapse_table(
+                get_integrator(n.integrator), n.readouts[j].synapse, per_unit(p.neuron.tau_mem, p.n), n.dt
+            )
             states = table.D.shape[1]
             decay = [table.D[:, 0, 0], table.D[:, 0, 1], table.D[:, 1, 1]] if states == 2 else [table.D[:, 0, 0]]
             fields.append([*decay, table.jump[:, states - 1]])

@@ -51,8 +51,13 @@ def open_hdf5(path: Path, what: str) -> Iterator[h5py.File]:
             yield file
 
 
-def walk(path: Path, root: h5py.File) -> list[tuple[tuple[str, ...], h5py.Group | h5py.Dataset]]:
-    """Every object below `root`, parents first, the root as (); refuses links, and datasets that cannot be."""
+def walk(
+    path: Path, root: h5py.File | h5py.Group, *, text: bool = False, max_depth: int = MAX_DEPTH
+) -> list[tuple[tuple[str, ...], h5py.Group | h5py.Dataset]]:
+    """Every object below `root`, parents first, the root as (); refuses links, and datasets that cannot be.
+
+    text: text of variable length may be among them (its reader limits how much it takes, see check_dataset).
+    """
     found: list[tuple[tuple[str, ...], h5py.Group | h5py.Dataset]] = [((), root)]
     problems: list[str] = []
     stored, declared = path.stat().st_size, 0
@@ -67,13 +72,13 @@ def walk(path: Path, root: h5py.File) -> list[tuple[tuple[str, ...], h5py.Group 
                 continue
             child = node[name]
             if isinstance(child, h5py.Dataset):
-                problems += check_dataset(child, at, stored)
+                problems += check_dataset(child, at, stored, text=text)
                 declared += declared_bytes(child)
             elif not isinstance(child, h5py.Group):
                 problems.append(f"{at}: neither a group nor a dataset")
                 continue
-            elif len(parts) + 1 > MAX_DEPTH:  # also where a group holds itself
-                problems.append(f"{at}: groups nested deeper than {MAX_DEPTH}")
+            elif len(parts) + 1 > max_depth:  # also where a group holds itself
+                problems.append(f"{at}: groups nested deeper than {max_depth}")
                 continue
             found.append(((*parts, name), child))
             if len(found) > MAX_OBJECTS:
@@ -87,13 +92,18 @@ def walk(path: Path, root: h5py.File) -> list[tuple[tuple[str, ...], h5py.Group 
     return found
 
 
-def check_dataset(dataset: h5py.Dataset, at: str, file_size: int) -> list[str]:
-    """Every reason not to read `dataset`, a line each; `file_size` in bytes."""
+def check_dataset(dataset: h5py.Dataset, at: str, file_size: int, *, text: bool = False) -> list[str]:
+    """Every reason not to read `dataset`, a line each; `file_size` in bytes.
+
+    text: text of variable length passes. Each element is then a reference to text elsewhere in the file, so what it
+    takes in memory is not checked here.
+    """
     if dataset.is_virtual or dataset.external:
         return [f"{at}: its data lie in another file (virtual or external storage), must be in this one"]
     problems = []
     dtype = dataset.dtype
-    if dtype.hasobject or dtype.kind not in "fiubS" or (dtype.kind == "f" and dtype.itemsize > 8):
+    references = text and (info := h5py.check_string_dtype(dtype)) is not None and info.length is None
+    if not references and (dtype.hasobject or dtype.kind not in "fiubS" or (dtype.kind == "f" and dtype.itemsize > 8)):
         problems.append(f"{at}: type {dtype}, must be plain numbers, booleans or text of fixed length")
     plist = dataset.id.get_create_plist()
     filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]

@@ -26,9 +26,10 @@ from spikeport.snn.neurons import Array
 from spikeport.snn.synapses import Synapse
 
 FLUSH_EVERY = 16  # steps
-TINY = 1e-30  # mV (or mV/s): at the end of every 16th step, a state this small becomes 0. Else what decays for long turns
-# into a subnormal number, on which processors compute many times slower: after 90 time constants in float32. A threshold
-# is tens of millivolts, and 1e-30 is far below the last bit of either precision there.
+# At the end of every 16th step, a state this small becomes 0. Else what decays for long turns into a subnormal number,
+# on which processors compute many times slower: after 90 time constants in float32. A threshold is tens of millivolts,
+# and 1e-30 is far below the last bit of either precision there.
+TINY = 1e-30  # mV (or mV/s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,9 @@ def _exact(m: Array, jump: Array, tau_mem: Array, dt: float) -> SynapseTable:
     return SynapseTable(D=d, B=b, jump=jump, held=held)
 
 
-@functools.lru_cache(maxsize=64)  # candidates of a search share their time constants, and expm takes a millisecond a unit
+@functools.lru_cache(
+    maxsize=64
+)  # candidates of a search share their time constants, and expm takes a millisecond a unit
 def _flow(m: bytes, tau_mem: bytes, shape: tuple[int, int, int], dt: float) -> Array:
     """expm(dt M') of the system of (x, v), v' = (-v + x[0]) / tau_mem: (n, d + 1, d + 1), read-only."""
     from scipy.linalg import expm  # here, because importing it takes longer than all else in this package
@@ -83,7 +86,9 @@ def _flow(m: bytes, tau_mem: bytes, shape: tuple[int, int, int], dt: float) -> A
     system[:, :states, :states] = np.frombuffer(m).reshape(shape)
     system[:, states, 0] = 1 / tau
     system[:, states, states] = -1 / tau
-    block = np.asarray(expm(system * dt), dtype=np.float64)  # no special case where two tau are equal: expm takes the limit
+    block = np.asarray(
+        expm(system * dt), dtype=np.float64
+    )  # no special case where two tau are equal: expm takes the limit
     block.flags.writeable = False
     return block
 
@@ -112,7 +117,7 @@ def get_integrator(name: str) -> Integrator:
 
 
 def synapse_table(integrator: Integrator, synapse: Synapse, tau_mem: Array, dt: float) -> SynapseTable:
-    """The table of `synapse` on units of `tau_mem` (n,) s. A Delta has no states: its jump is 1 / tau_mem, of v itself."""
+    """The table of `synapse` on units of `tau_mem` (n,) s. A Delta has no states: its jump is 1 / tau_mem, of v."""
     n = tau_mem.shape[0]
     if synapse.n_states == 0:
         empty = np.zeros((n, 0))

@@ -62,7 +62,9 @@ class RateNetwork:
             raise unsupported_activation(self.phi)
         problems = _problems(self)
         if problems:
-            raise InvalidNetworkError("rate network: its arrays contradict themselves", problems, hint="spikeport inspect FILE")
+            raise InvalidNetworkError(
+                "rate network: its arrays contradict themselves", problems, hint="spikeport inspect FILE"
+            )
 
     @property
     def n_neurons(self) -> int:
@@ -167,7 +169,9 @@ def unsupported_activation(name: str) -> UnsupportedError:
             [f"supported: {known}, each with an optional upper clip"],
             hint="retrain with one of these (spikeport train --phi sigmoid)",
         )
-    return UnsupportedError(f"activation '{name}' is unknown", [f"supported: {known}, each with an optional upper clip"])
+    return UnsupportedError(
+        f"activation '{name}' is unknown", [f"supported: {known}, each with an optional upper clip"]
+    )
 
 
 def _problems(network: RateNetwork) -> list[str]:
@@ -176,18 +180,29 @@ def _problems(network: RateNetwork) -> list[str]:
     shapes = {
         "tau": ("(N,)", network.tau.ndim == 1),
         "w_rec": (f"({n}, {n})", network.w_rec.shape == (n, n)),
-        "w_in": (f"({n}, n_inputs)", network.w_in.ndim == 2 and network.w_in.shape[0] == n and network.w_in.shape[1] > 0),
-        "w_out": (f"(n_outputs, {n})", network.w_out.ndim == 2 and network.w_out.shape[1] == n and network.w_out.shape[0] > 0),
+        "w_in": (
+            f"({n}, n_inputs)",
+            network.w_in.ndim == 2 and network.w_in.shape[0] == n and network.w_in.shape[1] > 0,
+        ),
+        "w_out": (
+            f"(n_outputs, {n})",
+            network.w_out.ndim == 2 and network.w_out.shape[1] == n and network.w_out.shape[0] > 0,
+        ),
         "b_rec": (f"({n},)", network.b_rec.shape == (n,)),
         "b_out": (f"({network.w_out.shape[0]},)", network.b_out.shape == network.w_out.shape[:1]),
     }
     problems = [
-        f"{name}: shape {getattr(network, name).shape}, must be {want}" for name, (want, good) in shapes.items() if not good
+        f"{name}: shape {getattr(network, name).shape}, must be {want}"
+        for name, (want, good) in shapes.items()
+        if not good
     ]
     for name in shapes:
         bad = ~np.isfinite(getattr(network, name))
         if bad.any():
-            problems.append(f"{name}: {int(bad.sum())} values are NaN or infinite, the first at {tuple(map(int, np.argwhere(bad)[0]))}")
+            problems.append(
+                f"{name}: {int(bad.sum())} values are NaN or infinite, "
+                f"the first at {tuple(map(int, np.argwhere(bad)[0]))}"
+            )
     for label, mask in network.labels.items():
         if mask.shape != (n,):
             problems.append(f"label {label}: shape {mask.shape}, must be ({n},)")
@@ -200,7 +215,8 @@ def _problems(network: RateNetwork) -> list[str]:
     elif n > 0 and np.isfinite(network.tau).all() and network.tau.min() <= network.dt:
         unit = int(network.tau.argmin())
         problems.append(
-            f"tau: {network.tau.min():g} s at unit {unit}, must be above dt = {network.dt:g} s (Euler is unstable below, and tau is in seconds)"
+            f"tau: {network.tau.min():g} s at unit {unit}, must be above dt = {network.dt:g} s "
+            "(Euler is unstable below, and tau is in seconds)"
         )
     for name in ("noise_sd", "x0_sd"):
         if not (np.isfinite(getattr(network, name)) and getattr(network, name) >= 0):

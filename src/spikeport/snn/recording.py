@@ -36,10 +36,14 @@ class SpikeTrains:
             raise InvalidNetworkError("spike trains: step, batch, neuron and count differ in length")
         for name, column, size in zip(("step", "batch", "neuron"), columns, self.shape, strict=True):
             if column.size and not (0 <= column.min() and column.max() < size):
-                raise InvalidNetworkError(f"spike trains: {name} from {column.min()} to {column.max()}, must be in [0, {size})")
+                raise InvalidNetworkError(
+                    f"spike trains: {name} from {column.min()} to {column.max()}, must be in [0, {size})"
+                )
 
     @classmethod
-    def build(cls, step: ArrayLike, batch: ArrayLike, neuron: ArrayLike, shape: tuple[int, int, int], count: ArrayLike = 1) -> SpikeTrains:
+    def build(
+        cls, step: ArrayLike, batch: ArrayLike, neuron: ArrayLike, shape: tuple[int, int, int], count: ArrayLike = 1
+    ) -> SpikeTrains:
         """Spike trains from columns in any order."""
         s, b, n = (np.asarray(c, dtype=np.int32) for c in (step, batch, neuron))
         c = np.array(np.broadcast_to(np.asarray(count, dtype=np.int32), s.shape))

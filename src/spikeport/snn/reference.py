@@ -13,7 +13,8 @@ spikes z[k] are at its end.
     4 read-out   x[k] = D x[k-1] + jump z[k],    o[k] = w_out x_0[k] + b_out
 
 Sums run left to right, never by BLAS (whose order is not specified), so that another simulator can agree to the last
-bit. After every 16th step a state of at most 1e-30 is set to 0 (TINY in integrators.py). Populations are stepped in an order in which a projection without delay comes from an earlier one.
+bit. After every 16th step a state of at most 1e-30 is set to 0 (TINY in integrators.py). Populations are
+stepped in an order in which a projection without delay comes from an earlier one.
 """
 
 from __future__ import annotations
@@ -105,12 +106,19 @@ def simulate(
         n_batch=drive.n_batch,
         spikes={p.name: _trains(states[p.name].past, drive, p.n) for p in network.populations},
         outputs={r.name: _stack(outputs[r.name], drive, r.weight.shape[0]) for r in network.readouts},
-        traces={name: _stack(rows, drive, states[name.split(".")[0]].population.n) for name, rows in traces.items()},
+        traces={
+            name: _stack(rows, drive, states[name.rpartition(".")[0]].population.n) for name, rows in traces.items()
+        },
     )
 
 
 def _arrivals(
-    network: SpikingNetwork, state: _State, states: Mapping[str, _State], given: Mapping[str, Ints], drive: Drive, k: int
+    network: SpikingNetwork,
+    state: _State,
+    states: Mapping[str, _State],
+    given: Mapping[str, Ints],
+    drive: Drive,
+    k: int,
 ) -> None:
     """1: x = D x + jump J + held H, for each synapse of the population."""
     population = state.population
@@ -150,7 +158,9 @@ def _evolve_and_spike(
             current = current + state.x[name][:, :, 0]
         for i in range(table.D.shape[1]):
             current = current + table.B[:, i] * state.x[name][:, :, i]
-    constant = np.zeros_like(state.v) + (per_unit(neuron.v_leak, population.n) + per_unit(population.bias, population.n))
+    constant = np.zeros_like(state.v) + (
+        per_unit(neuron.v_leak, population.n) + per_unit(population.bias, population.n)
+    )
     for p in _into(network, population, None):
         constant = _add_held(network, p, drive, constant, k)
     free = state.ref == 0

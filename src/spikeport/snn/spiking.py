@@ -173,9 +173,13 @@ def _problems(network: SpikingNetwork) -> list[str]:
     if not network.populations:
         found.append("populations: none, must be at least 1")
     names = [p.name for p in network.populations] + [i.name for i in network.inputs]
-    found += [f"name '{n}': used {names.count(n)} times, must be unique" for n in sorted(set(names)) if names.count(n) > 1]
+    found += [
+        f"name '{n}': used {names.count(n)} times, must be unique" for n in sorted(set(names)) if names.count(n) > 1
+    ]
     outs = [r.name for r in network.readouts]
-    found += [f"read-out '{n}': used {outs.count(n)} times, must be unique" for n in sorted(set(outs)) if outs.count(n) > 1]
+    found += [
+        f"read-out '{n}': used {outs.count(n)} times, must be unique" for n in sorted(set(outs)) if outs.count(n) > 1
+    ]
     for population in network.populations:
         found += [f"population {population.name}: {p}" for p in _population_problems(population)]
     found += [f"input {i.name}: n {i.n}, must be at least 1" for i in network.inputs if i.n < 1]
@@ -185,7 +189,10 @@ def _problems(network: SpikingNetwork) -> list[str]:
         if held.sampling not in SAMPLINGS:
             found.append(f"input {held.name}: sampling '{held.sampling}', must be one of {', '.join(SAMPLINGS)}")
     for projection in network.projections:
-        found += [f"projection {projection.source}->{projection.target}: {p}" for p in _projection_problems(network, projection)]
+        found += [
+            f"projection {projection.source}->{projection.target}: {p}"
+            for p in _projection_problems(network, projection)
+        ]
     for readout in network.readouts:
         found += [f"read-out {readout.name}: {p}" for p in _readout_problems(network, readout)]
     if not found and _zero_delay_order(network) is None:
@@ -231,8 +238,11 @@ def _population_problems(population: Population) -> list[str]:
 def _projection_problems(network: SpikingNetwork, projection: Projection) -> list[str]:
     targets = {p.name: p for p in network.populations}
     sources: dict[str, Population | HeldInput | SpikeInput] = {**targets, **{i.name: i for i in network.inputs}}
-    missing = [f"{what} '{name}' does not exist" for what, name, known in
-               (("source", projection.source, sources), ("target", projection.target, targets)) if name not in known]
+    missing = [
+        f"{what} '{name}' does not exist"
+        for what, name, known in (("source", projection.source, sources), ("target", projection.target, targets))
+        if name not in known
+    ]
     if missing:
         return missing
     target, source = targets[projection.target], sources[projection.source]
@@ -246,7 +256,9 @@ def _projection_problems(network: SpikingNetwork, projection: Projection) -> lis
         if not held:
             found.append("synapse: none, but spikes need one (Delta acts at once)")
     elif projection.synapse not in target.synapses:
-        found.append(f"synapse '{projection.synapse}' does not exist, {target.name} has {', '.join(target.synapses) or 'none'}")
+        found.append(
+            f"synapse '{projection.synapse}' does not exist, {target.name} has {', '.join(target.synapses) or 'none'}"
+        )
     elif held and isinstance(target.synapses[projection.synapse], Delta):
         found.append("synapse: a Delta, but a held input needs a time constant (or synapse=None, the membrane)")
     if projection.delay < 0 or int(projection.delay) != projection.delay:

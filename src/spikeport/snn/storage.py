@@ -25,7 +25,17 @@ from spikeport.snn.errors import InvalidNetworkError, SpikeportError
 from spikeport.snn.hdf5 import open_hdf5, read_attributes, read_dataset, walk
 from spikeport.snn.writing import check_writable, write_whole
 
-__all__ = ["KINDS", "Json", "Stored", "check_writable", "kind_of", "read_tree", "write_tree", "write_whole"]
+__all__ = [
+    "KINDS",
+    "Json",
+    "Stored",
+    "check_writable",
+    "kind_of",
+    "read_branch",
+    "read_tree",
+    "write_tree",
+    "write_whole",
+]
 
 FORMAT = "spikeport"
 KINDS = {  # kind -> (newest version known here, what takes such a file)
@@ -90,11 +100,16 @@ def read_tree(path: str | os.PathLike[str], kind: str) -> Stored:
     """Read a file of `kind`; anything else is refused with the reason."""
     path = Path(path)
     with open_hdf5(path, what=f"spikeport {kind} file") as file:
-        found, version, written_by = _identify(path, file)
-        if found != kind:
-            what = f"{path}: is a {found} file, must be a {kind} file"
-            raise InvalidNetworkError(what, hint=f"{KINDS[found][1]} {path}")
-        tree = _read_group(path, file)
+        return read_branch(path, file, kind)
+
+
+def read_branch(path: Path, root: h5py.File | h5py.Group, kind: str) -> Stored:
+    """The same from an open file, or from a group of another format's file that holds all of ours."""
+    found, version, written_by = _identify(path, root)
+    if found != kind:
+        what = f"{path}: is a {found} file, must be a {kind} file"
+        raise InvalidNetworkError(what, hint=f"{KINDS[found][1]} {path}")
+    tree = _read_group(path, root)
     for name in _ROOT:
         tree.pop(name, None)
     return Stored(path=path, kind=kind, version=version, written_by=written_by, tree=tree)
@@ -107,7 +122,7 @@ def kind_of(path: str | os.PathLike[str]) -> str:
         return _identify(path, file)[0]
 
 
-def _identify(path: Path, file: h5py.File) -> tuple[str, int, str]:
+def _identify(path: Path, file: h5py.File | h5py.Group) -> tuple[str, int, str]:
     """(kind, version, written_by) of an open file."""
     attributes = read_attributes(path, file, only=_ROOT)
     if attributes.get("format") != FORMAT:
@@ -190,7 +205,7 @@ def _chunks(array: NDArray[Any]) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _read_group(path: Path, root: h5py.File) -> Tree:
+def _read_group(path: Path, root: h5py.File | h5py.Group) -> Tree:
     """The tree below `root`, every link and every size checked before the first array is read."""
     tree: Tree = {}
     for parts, node in walk(path, root):
