@@ -83,10 +83,9 @@ class _Params:
         return np.stack([np.concatenate(part) for part in self.parts])
 
 
-def compile_networks(
-    networks: Sequence[SpikingNetwork], dtype: type[np.floating]
-) -> Layout:  # long: the tables refer to each other by offsets that grow together
+def compile_networks(networks: Sequence[SpikingNetwork], dtype: type[np.floating]) -> Layout:
     """The layout of `networks`, candidates of one structure."""
+    # long: the tables refer to each other by offsets that grow together
     network = networks[0]
     check_same_structure(networks)
     params = _Params(dtype, len(networks))
