@@ -293,26 +293,10 @@ def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, nz, z, z64, acc,
 
 
 @cached
-def advance(
-    plan,
-    feed,
-    memory,
-    sink,
-    where,
-    b1,
-    k0,
-    n_steps,
-    seed,
-    first_trial,
-    with_noise,
-    nz,
-    z,
-    z64,
-    scratch,
-    acc,
-    lanes,
+def advance(  # type: ignore[no-untyped-def]
+    plan, feed, memory, sink, where, b1, k0, n_steps, seed, first_trial, with_noise, nz, z, z64, scratch, acc, lanes,
     events,
-):  # type: ignore[no-untyped-def]
+):  # fmt: skip
     """Run all candidates of trials up to b1 from step row k0 (0-based) for n_steps; state lives in `memory`.
 
     where: (trial, step, events so far) int64, moved on; True when all is done, False when `events` (rows of step,
