@@ -35,10 +35,15 @@ def coincidence_factor(a: SpikeTrains, b: SpikeTrains, d: int) -> Scores:
     """Gamma of each unit, (n,), over all trials; two silent trains have none."""
     n_steps, n_batch, _ = a.shape
     total_a, total_b = (np.asarray(s.counts().sum(axis=0), dtype=np.float64) for s in (a, b))
-    chance = total_b / max(n_steps * n_batch, 1) * (2 * d + 1)
-    above = coincident(a, b, d) - chance * total_a
-    below = (total_a + total_b) / 2 * (1 - chance)
-    return ratio(above, below, below > 0, "it never fired in either, or fires so often that every step coincides")
+    return factor_of_counts(coincident(a, b, d), total_a, total_b, d, n_steps * n_batch)
+
+
+def factor_of_counts(both: Array, a: Array, b: Array, d: int, trial_steps: int) -> Scores:
+    """Gamma from counts, (n,): coincidences, spikes of a and of b; trial_steps: steps of all trials."""
+    chance = b / max(trial_steps, 1) * (2 * d + 1)
+    below = (a + b) / 2 * (1 - chance)
+    why = "it never fired in either, or fires so often that every step coincides"
+    return ratio(both - chance * a, below, below > 0, why)
 
 
 def _by_train(s: SpikeTrains) -> dict[tuple[int, int], Array]:

@@ -22,10 +22,11 @@ FLAT = 1e-24  # a variance below this times the mean square is rounding (2e-16 o
 
 @dataclass(frozen=True, kw_only=True)
 class PairedSums:
-    """Running sums over samples, (n,) each; `shift` keeps them near 0, where float64 has most digits."""
+    """Running sums over samples, (n,) each; the shifts keep them near 0, where float64 has most digits."""
 
     n: int
-    shift: Array
+    shift_x: Array
+    shift_y: Array
     x: Array
     y: Array
     xx: Array
@@ -36,7 +37,7 @@ class PairedSums:
     @classmethod
     def empty(cls, n_units: int) -> PairedSums:
         zero = np.zeros(n_units)
-        return cls(n=0, shift=zero, x=zero, y=zero, xx=zero, yy=zero, xy=zero, dd=zero)
+        return cls(n=0, shift_x=zero, shift_y=zero, x=zero, y=zero, xx=zero, yy=zero, xy=zero, dd=zero)
 
     def add(self, x: Array, y: Array) -> PairedSums:
         """With more samples: x, y (..., n_units)."""
@@ -47,10 +48,13 @@ class PairedSums:
         flat_x, flat_y = (np.asarray(a, dtype=np.float64).reshape(-1, self.x.size) for a in (x, y))
         if flat_x.shape[0] == 0:
             return self
-        shift = flat_x.mean(axis=0) if self.n == 0 else self.shift
-        a, b, d = flat_x - shift, flat_y - shift, flat_y - flat_x
+        first = self.n == 0
+        shift_x = flat_x.mean(axis=0) if first else self.shift_x
+        shift_y = flat_y.mean(axis=0) if first else self.shift_y
+        a, b, d = flat_x - shift_x, flat_y - shift_y, flat_y - flat_x
         return PairedSums(
-            n=self.n + a.shape[0], shift=shift, x=self.x + a.sum(0), y=self.y + b.sum(0), xx=self.xx + (a * a).sum(0),
+            n=self.n + a.shape[0], shift_x=shift_x, shift_y=shift_y, x=self.x + a.sum(0), y=self.y + b.sum(0),
+            xx=self.xx + (a * a).sum(0),
             yy=self.yy + (b * b).sum(0), xy=self.xy + (a * b).sum(0), dd=self.dd + (d * d).sum(0),
         )  # fmt: skip
 
@@ -63,7 +67,7 @@ class PairedSums:
     def _scale(self) -> tuple[Array, Array]:
         """Mean squares of x and y themselves: what a variance is compared with to be more than rounding."""
         n = max(self.n, 1)
-        mx, my = self.x / n + self.shift, self.y / n + self.shift
+        mx, my = self.x / n + self.shift_x, self.y / n + self.shift_y
         vx, vy, _ = self._moments()
         return vx + mx * mx, vy + my * my
 

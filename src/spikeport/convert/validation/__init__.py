@@ -1,0 +1,1 @@
+"""Validation: a level of the conversion beside the one above it, on the same trials."""

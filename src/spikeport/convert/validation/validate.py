@@ -1,0 +1,265 @@
+"""Validation: rate model, ideal spiking network and target on the same trials, at the depths that need no replay.
+
+    free-running   each runs on its own with the same inputs (and the same noise where it can be given)
+    task           which trials are right, with intervals, paired on the same trials
+
+(The third depth, replay, compares two recordings of the same inputs: measures/differences.py.) Trials are streamed:
+memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeport.convert.validation.free import (
+    Coincidences,
+    Means,
+    SpikeSums,
+    Trajectories,
+    no_coincidences,
+    stand_in,
+    trajectories,
+)
+from spikeport.convert.validation.levels import Level
+from spikeport.convert.validation.verdicts import Bools, Verdicts
+from spikeport.snn.errors import SpikeportError
+from spikeport.snn.measures import PairedSums, Scores
+from spikeport.snn.measures.differences import parted_at
+from spikeport.snn.neurons import Array
+from spikeport.snn.rate import RateNetwork, simulate_rate
+from spikeport.snn.recording import Recording
+from spikeport.snn.spiking import SpikingNetwork
+from spikeport.snn.tasks import Task, Trials
+
+BATCH = 10  # trials at a time
+COINCIDENCE = 0.002  # s, half width of the window
+RATE = "rate model"
+
+Floats = NDArray[np.floating]
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreeRunning:
+    """One level against the rate model, and against the level above it where there is one.
+
+    correlation, error: lambda s against r, per unit.  output_rms: of the outputs against the rate model's, (n_out,).
+    coincidence: with the level above.  parted: for each trial, seconds until the first spike that differs from the
+    level above; None where none does.
+    """
+
+    name: str
+    correlation: Scores
+    error: Scores
+    output_rms: Array
+    spikes: SpikeSums
+    dt: float
+    trajectories: Trajectories
+    coincidence: Scores | None
+    parted: tuple[float | None, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        rates = self.spikes.rates_hz(self.dt)
+        found: dict[str, Any] = {
+            "unit_correlation": _score(self.correlation),
+            "unit_error": _score(self.error),
+            "output_rms": self.output_rms.tolist(),
+            "mean_rate_hz": float(rates.mean()),
+            "median_rate_hz": float(np.median(rates)),
+            "silent_units": int((rates == 0).sum()),
+            "silent_trials": self.spikes.silent_trials,
+            "cv": _score(self.spikes.cv()),
+            "fano": _score(self.spikes.fano()),
+            "trajectory_distance": self.trajectories.distance,
+            "trajectory_distance_aligned": self.trajectories.distance_aligned,
+            "trajectory_explained": self.trajectories.components.explained,
+        }
+        if self.coincidence is not None:
+            parted = [t for t in self.parted if t is not None]
+            found["coincidence"] = _score(self.coincidence)
+            found["trials_that_part"] = len(parted)
+            found["first_parted_s"] = min(parted) if parted else None
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What validate found. free: a level each, from the ideal network down."""
+
+    task: str
+    rule: str
+    trials: int
+    first: int
+    seed: int
+    verdicts: Verdicts
+    free: tuple[FreeRunning, ...]
+    seconds: float
+    seconds_simulating: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `spikeport validate --json` prints, but for replay and provenance."""
+        return {
+            "task": self.task,
+            "rule": self.rule,
+            "trials": self.trials,
+            "first": self.first,
+            "seed": self.seed,
+            "levels": [RATE, *(f.name for f in self.free)],
+            "accuracy": self.verdicts.as_dict(),
+            "free_running": {f.name: f.as_dict() for f in self.free},
+            "seconds": self.seconds,
+            "seconds_simulating": self.seconds_simulating,
+        }
+
+
+def validate(
+    source: RateNetwork,
+    levels: Sequence[Level],
+    task: Task,
+    *,
+    trials: int = 100,
+    first: int = 0,
+    seed: int = 0,
+    rule: str | None = None,
+    batch: int = BATCH,
+    progress: Progress | None = None,
+) -> Validation:
+    """Run `source` and each of `levels` (the ideal network first, then what it became) on trials first .. of `task`.
+
+    rule: of the task (default: its first).  batch: trials at a time.
+    """
+    started = time.perf_counter()
+    rule = _check(source, levels, task, trials, batch, rule)
+    sums = [_Sums.empty(source, level.network, levels[i - 1].name if i else None) for i, level in enumerate(levels)]
+    right: dict[str, dict[str, list[Bools]]] = {
+        name: {r: [] for r in task.rules} for name in [RATE, *(v.name for v in levels)]
+    }
+    simulating = 0.0
+    for done in range(0, trials, batch):
+        part = task.trials(min(batch, trials - done), seed=seed, first=first + done)
+        began = time.perf_counter()
+        rate = simulate_rate(source, part.inputs, seed=seed, first_trial=part.first, record_state=True)
+        runs = [level.simulate(part.inputs, part.first) for level in levels]
+        simulating += time.perf_counter() - began
+        _judge(right[RATE], task, rate.outputs, part, source.dt, "rate")
+        above: Recording | None = None
+        assert rate.r is not None
+        for i, (level, run) in enumerate(zip(levels, runs, strict=True)):
+            outputs = run.outputs[level.network.readouts[0].name]
+            _judge(right[level.name], task, outputs, part, run.dt, "spiking")
+            sums[i] = sums[i].add(level.network, rate.r, rate.outputs, source.dt, run, part, above)
+            above = run
+        if progress is not None:
+            progress(min(done + batch, trials), trials, "trials")
+    verdicts = Verdicts(
+        right={name: {r: np.concatenate(v) for r, v in rules.items()} for name, rules in right.items()}, rule=rule
+    )
+    return Validation(
+        task=task.name, rule=rule, trials=trials, first=first, seed=seed, verdicts=verdicts,
+        free=tuple(s.finish(level) for s, level in zip(sums, levels, strict=True)),
+        seconds=time.perf_counter() - started, seconds_simulating=simulating,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sums:
+    """Everything that is added up for one level."""
+
+    pairs: PairedSums
+    outputs: PairedSums
+    spikes: SpikeSums
+    rate: Means
+    spiking: Means
+    coincidences: Coincidences | None
+    parted: tuple[float | None, ...]
+
+    @classmethod
+    def empty(cls, source: RateNetwork, network: SpikingNetwork, above: str | None) -> _Sums:
+        n = source.n_neurons
+        window = round(COINCIDENCE / network.dt)
+        return cls(
+            pairs=PairedSums.empty(n), outputs=PairedSums.empty(source.n_outputs), spikes=SpikeSums.empty(n),
+            rate=Means(), spiking=Means(), coincidences=None if above is None else no_coincidences(n, window),
+            parted=(),
+        )  # fmt: skip
+
+    def add(
+        self, network: SpikingNetwork, r: Array, rate_outputs: Array, rate_dt: float, run: Recording, part: Trials,
+        above: Recording | None,
+    ) -> _Sums:  # fmt: skip
+        every = round(rate_dt / run.dt)
+        unit = network.readouts[0].source
+        s = stand_in(network, run, every)
+        outputs = np.asarray(run.outputs[network.readouts[0].name][every - 1 :: every], dtype=np.float64)
+        n = min(len(s), len(r), len(outputs))
+        coincidences, parted = self.coincidences, self.parted
+        if coincidences is not None and above is not None:
+            coincidences = coincidences.add(above, run, unit)
+            parted += tuple(None if k is None else k * run.dt for k in parted_at(above.spikes[unit], run.spikes[unit]))
+        return _Sums(
+            pairs=self.pairs.add(r[:n], s[:n]), outputs=self.outputs.add(rate_outputs[:n], outputs[:n]),
+            spikes=self.spikes.add(run, unit), rate=self.rate.add(r[:n], part.labels),
+            spiking=self.spiking.add(s[:n], part.labels), coincidences=coincidences, parted=parted,
+        )  # fmt: skip
+
+    def finish(self, level: Level) -> FreeRunning:
+        return FreeRunning(
+            name=level.name, correlation=self.pairs.correlation(), error=self.pairs.error(),
+            output_rms=self.outputs.rms(), spikes=self.spikes, dt=level.network.dt,
+            trajectories=trajectories(self.rate, self.spiking),
+            coincidence=None if self.coincidences is None else self.coincidences.factor(), parted=self.parted,
+        )  # fmt: skip
+
+
+def _judge(right: dict[str, list[Bools]], task: Task, outputs: Floats, part: Trials, dt: float, kind: str) -> None:
+    for rule, verdicts in right.items():
+        verdicts.append(task.judge(outputs, part, dt=dt, kind=kind, rule=rule))
+
+
+def _score(scores: Scores) -> dict[str, Any]:
+    return {"mean": scores.mean(), "median": scores.median(), "undefined": scores.n_undefined,
+            "undefined_when": scores.undefined_when if scores.n_undefined else None}  # fmt: skip
+
+
+def _check(source: RateNetwork, levels: Sequence[Level], task: Task, trials: int, batch: int, rule: str | None) -> str:
+    """Refuse what cannot be compared, all problems at once; the rule in use."""
+    problems = [f"{name}: {n}, must be at least 1" for name, n in (("trials", trials), ("batch", batch)) if n < 1]
+    if not levels:
+        problems.append("levels: none, must be at least 1")
+    if len({v.name for v in levels} | {RATE}) != len(levels) + 1:
+        problems.append(f"levels: {', '.join(v.name for v in levels)}, each needs a name of its own")
+    for level in levels:
+        problems += [f"level {level.name}: {problem}" for problem in _level_problems(source, level.network)]
+    if task.n_inputs != source.n_inputs or task.n_outputs != source.n_outputs:
+        has = f"{task.n_inputs} inputs and {task.n_outputs} outputs"
+        problems.append(f"task '{task.name}': {has}, the rate network {source.n_inputs} and {source.n_outputs}")
+    if rule is not None and rule not in task.rules:
+        problems.append(f"rule '{rule}': the task has {', '.join(task.rules)}")
+    available: int | None = getattr(task, "n_trials", None)
+    if available is not None and trials > available:
+        problems.append(f"trials: {trials}, the file has {available}")
+    if problems:
+        raise SpikeportError("these levels cannot be compared", problems, hint="spikeport inspect FILE   shows each")
+    return task.rules[0] if rule is None else rule
+
+
+def _level_problems(source: RateNetwork, network: SpikingNetwork) -> list[str]:
+    if not network.readouts:
+        return ["no read-out, so nothing stands for the rates and nothing answers the task"]
+    readout = network.readouts[0]
+    problems = []
+    n = network.population(readout.source).n
+    if n != source.n_neurons:
+        problems.append(f"{n} units, the rate network has {source.n_neurons}")
+    if readout.weight.shape[0] != source.n_outputs:
+        problems.append(f"{readout.weight.shape[0]} outputs, the rate network has {source.n_outputs}")
+    ratio = source.dt / network.dt
+    if abs(ratio - round(ratio)) > 1e-9 or round(ratio) < 1:
+        problems.append(f"dt {network.dt:g} s: no whole number of steps in the rate network's {source.dt:g} s")
+    return problems
