@@ -2,8 +2,8 @@
 
     accuracy>=0.95      NAME OPERATOR VALUE, with >=, >, <=, < or ==
 
-A name is a number of every level that is validated. One that has no value (a silent network has no correlation) fails,
-and says why.
+A name is a number of every level that is validated, where the level has it: only a target has a replay. One that has no
+value (a silent network has no correlation) fails, and says why; so does one that no level has.
 """
 
 from __future__ import annotations
@@ -99,11 +99,16 @@ def parse_requirements(texts: Sequence[str]) -> tuple[Requirement, ...]:
 
 def judge(requirements: Sequence[Requirement], levels: Mapping[str, Mapping[str, Any]]) -> tuple[Verdict, ...]:
     """Every requirement of every level. levels: name -> {"accuracy": ..., "free_running": ..., "replay": ...}."""
-    return tuple(
-        Verdict(requirement=r, level=name, found=(seen := _look(numbers, NUMBERS[r.name]))[0], why=seen[1])
-        for name, numbers in levels.items()
-        for r in requirements
-    )
+    found = []
+    for r in requirements:
+        path = NUMBERS[r.name]
+        having = [name for name, numbers in levels.items() if path[1] in numbers.get(path[0], {})]
+        for name in having:
+            value, why = _look(levels[name], path)
+            found.append(Verdict(requirement=r, level=name, found=value, why=why))
+        if not having:
+            found.append(Verdict(requirement=r, level="every level", found=None, why="it was not measured"))
+    return tuple(found)
 
 
 def _look(numbers: Any, path: Sequence[str]) -> tuple[float | None, str]:
@@ -112,10 +117,8 @@ def _look(numbers: Any, path: Sequence[str]) -> tuple[float | None, str]:
     for part in path:
         if isinstance(numbers, list):
             numbers = numbers[int(part)] if int(part) < len(numbers) else None
-        elif isinstance(numbers, Mapping) and part in numbers:
-            above, numbers = numbers, numbers[part]
         else:
-            return None, f"this level has no {path[-2] if len(path) > 1 else path[0]}"
+            above, numbers = numbers, numbers[part]
     if numbers is None:
         return None, (above.get("undefined_when") if isinstance(above, Mapping) else None) or "nothing to measure"
     return float(numbers), ""
