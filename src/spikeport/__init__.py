@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from spikeport.snn.training import train
     from spikeport.targets.checking import check_network
     from spikeport.targets.export import export_network
+    from spikeport.targets.nir.importing import import_network
     from spikeport.targets.run import run_network
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ _HOMES = {
     "demo": "spikeport.demonstration",
     "doctor": "spikeport.diagnosis",
     "export_network": "spikeport.targets.export",
+    "import_network": "spikeport.targets.nir.importing",
     "inspect_file": "spikeport.inspection",
     "load_source": "spikeport.convert.sources",
     "load_spiking_network": "spikeport.snn.files",
@@ -49,6 +51,7 @@ __all__ = [
     "demo",
     "doctor",
     "export_network",
+    "import_network",
     "inspect_file",
     "load_source",
     "load_spiking_network",

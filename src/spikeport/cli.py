@@ -14,7 +14,9 @@ from typing import Annotated
 
 import typer
 
-import spikeport.commands_targets  # noqa: F401 (registers run, check, export, targets)
+import spikeport.commands_import
+import spikeport.commands_targets
+import spikeport.commands_validate  # noqa: F401 (registers validate)
 from spikeport import __version__, show
 from spikeport.commands import (
     Force,

@@ -39,6 +39,7 @@ def run(
     allow: Allow = None,
     batch: Annotated[int, typer.Option(help="Trials at a time.")] = 20,
     quiet: Annotated[bool, typer.Option("--no-noise", help="Without the membrane noise.")] = False,
+    codegen: Annotated[str | None, typer.Option(help="brian2: numpy, cython or cpp_standalone.")] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the recording: spikes and outputs (.h5).")
     ] = None,
@@ -60,6 +61,7 @@ def run(
         result = run_network(
             network, task, target=target, trials=trials, first=first, seed=seed, rule=rule, dtype=dtype, device=device,
             allow=names(allow), batch=batch, with_noise=not quiet, keep=output is not None, progress=report,
+            **choices(codegen=codegen),
         )  # fmt: skip
     if output is not None and result.recording is not None:
         save_recording(result.recording, output, overwrite=force)
@@ -93,7 +95,9 @@ def check(
 
 @command
 def export(
-    network: Annotated[Path, typer.Argument(help="A spiking network (.h5), as `convert` writes it.")],
+    network: Annotated[
+        Path, typer.Argument(help="A spiking network (.h5), as `convert` writes it; onnx: a rate network too.")
+    ],
     target: Annotated[str, typer.Option(help="What to write: see `spikeport targets`.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
     reader: Reader = None,
@@ -109,10 +113,13 @@ def export(
 
     $ spikeport export net.h5 --target onnx -o net.onnx
     """
+    from spikeport.convert.sources import load_source
     from spikeport.targets.export import export_network
 
     check_kept(output, network)
-    done = export_network(network, target, output, allow=names(allow), overwrite=force,
+    foreign = network.is_file() and network.suffix.lower() in (".mat", ".npz", ".safetensors")  # an .h5 says what it is
+    given = load_source(network) if foreign else network
+    done = export_network(given, target, output, allow=names(allow), overwrite=force,
                           **choices(reader=reader, form=form, dtype=dtype))  # fmt: skip
     emit(done.as_dict(), show.export, as_json)
     return 0

@@ -19,6 +19,8 @@ from spikeport.snn.recording import Recording
 from spikeport.snn.spiking import HeldInput, SpikingNetwork
 from spikeport.snn.tasks import FileTask, get_task
 
+MAX_TEXT = 1000  # characters of one value
+
 
 def inspect_file(path: str | Path) -> dict[str, Any]:
     """A summary of the file: its kind, sizes, units, time constants, inputs, provenance."""
@@ -180,4 +182,5 @@ def _text(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, list):
         return ", ".join(map(_text, value))
-    return str(value)
+    text = str(value)  # a graph that a network was imported from is one long text
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}... ({len(text)} characters)"

@@ -149,6 +149,22 @@ def export(found: Mapping[str, Any]) -> None:
     print(f"\nwrote {found['output']}")
 
 
+def imported(found: Mapping[str, Any]) -> None:
+    """The result of `import`."""
+    print(f"dt {found['dt_s']:g} s, integrator {found['integrator']}, {found['neurons']} neurons")
+    for name, port in found["inputs"].items():
+        print(f"input               {name}: {port['channels']} channels of {port['kind']}")
+    for name, n in found["populations"].items():
+        print(f"population          {name}: {n} neurons")
+    for name, what in found["outputs"].items():
+        print(f"output              {name}: {what}")
+    for connection in found["next_step"]:
+        print(f"loop                {connection}: acts in the next step, as the NIR reference has it")
+    for loss in found["losses"]:
+        print(f"loss                {loss}")
+    _written(found["output"], "spikeport inspect {}", "")
+
+
 def targets(found: Mapping[str, Any]) -> None:
     """The result of `targets`."""
     width = max(len(row["target"]) for row in found["targets"])
@@ -158,6 +174,51 @@ def targets(found: Mapping[str, Any]) -> None:
         print(f"{row['target']:<{width}}  {does:<11}  {row['summary']}; {state}")
         for name, values in row["choices"].items():
             print(f"{'':<{width}}  {'':<11}  {'--for' if name == 'reader' else '--' + name}: {', '.join(values)}")
+
+
+def validation(found: Mapping[str, Any]) -> None:
+    """The result of `validate`: a table of the levels, replay, and what was required."""
+    print(f"task {found['task']}, {found['rule']} rule, {found['trials']} trials, seed {found['seed']}")
+    print()
+    head = f"{'level':<12} {'accuracy':>8}  {'95 % interval':<16} {'unit corr.':>10} {'output rms':>10}"
+    print(f"{head} {'spikes/s':>8} {'coincidence':>11}")
+    for level in found["levels"]:
+        accuracy = found["accuracy"][level]
+        interval = f"[{accuracy['interval'][0]:.3f}, {accuracy['interval'][1]:.3f}]"
+        line = f"{level:<12} {accuracy['accuracy']:>8.3f}  {interval:<16}"
+        free = found["free_running"].get(level)
+        if free is not None:
+            rms = max(free["output_rms"])
+            line += f" {_number(free['unit_correlation']['median']):>10} {rms:>10.3f} {free['mean_rate_hz']:>8.2f}"
+            line += f" {_number(free['coincidence']['mean']) if 'coincidence' in free else '':>11}"
+        print(line)
+    for level, free in found["free_running"].items():
+        for what in ("unit_correlation", "cv", "fano", "coincidence"):
+            if what in free and free[what]["undefined"]:
+                print(f"{level}: {free[what]['undefined']} units have no {what}: {free[what]['undefined_when']}")
+        if free.get("trials_that_part"):
+            first = free["first_parted_s"]
+            print(f"{level}: parts from the level above in {free['trials_that_part']} trials, first after {first:g} s")
+    for level in found["levels"][1:]:
+        paired = found["accuracy"][level]["mcnemar"]
+        print(f"{level}: against {paired['against']}, right only there {paired['only_there']}, only here "
+              f"{paired['only_here']}, p {paired['p']:.3g} (McNemar)")  # fmt: skip
+    for target, replay in found["replay"].items():
+        differ = f"{replay['differing']} of {replay['compared']} spikes differ"
+        print(f"{target}: replay of {replay['trials']} trials, {differ}")
+        if replay["first"] is not None:
+            d = replay["first"]
+            print(f"  first: population {d['population']}, unit {d['neuron']}, step {d['step']} of trial {d['trial']}")
+    for level, losses in found["losses"].items():
+        for loss in losses:
+            print(f"{level}: loss, {loss}")
+    for verdict in found["requirements"]:
+        value = "no value" if verdict["found"] is None else f"{verdict['found']:.4g}"
+        print(f"{'holds' if verdict['holds'] else 'FAILS'}  {verdict['level']}: {verdict['requirement']} ({value})")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def training(found: Mapping[str, Any]) -> None:

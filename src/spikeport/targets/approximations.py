@@ -9,10 +9,13 @@ import numpy as np
 
 from spikeport.snn.losses import Loss
 from spikeport.snn.neurons import per_unit, refractory_steps
-from spikeport.snn.spiking import Population, SpikingNetwork, Uniform
+from spikeport.snn.spiking import Population, Projection, SpikingNetwork, Uniform
 from spikeport.snn.synapses import DoubleExponential, Exponential
 
 Approximation = Callable[[SpikingNetwork, Population], tuple[Population, Loss | None]]
+Shortest = Callable[
+    [SpikingNetwork, Projection], int
+]  # the shortest delay that a projection from a population may have
 
 
 def _refractory(network: SpikingNetwork, p: Population) -> tuple[Population, Loss | None]:
@@ -38,7 +41,7 @@ def _noise(network: SpikingNetwork, p: Population) -> tuple[Population, Loss | N
 
 
 def _noise_while_refractory(network: SpikingNetwork, p: Population) -> tuple[Population, Loss | None]:
-    if not p.noise_while_refractory:
+    if not (p.noise_while_refractory and np.any(np.asarray(p.noise_sd) > 0)):
         return p, None
     size = f"sd {np.max(p.noise_sd):g} mV a step"
     return replace(p, noise_while_refractory=False), Loss("no noise while refractory", f"population {p.name}", size)
@@ -72,7 +75,7 @@ def _single_exponential(network: SpikingNetwork, p: Population) -> tuple[Populat
     return replace(p, synapses={**p.synapses, **single}), Loss("one exponential for two", where, size)
 
 
-APPROXIMATIONS: dict[str, Approximation] = {  # the feature that is given up -> how; each looks at one population
+APPROXIMATIONS: dict[str, Approximation | None] = {  # the feature that is given up -> how, in one population
     "refractory": _refractory,
     "initially_refractory": _initially_refractory,
     "noise": _noise,
@@ -80,6 +83,7 @@ APPROXIMATIONS: dict[str, Approximation] = {  # the feature that is given up -> 
     "spikes_while_refractory": _spikes_while_refractory,
     "initial_v": _initial_v,
     "synapse": _single_exponential,
+    "min_delay": None,  # not of a population: longer_delays
 }
 
 
@@ -87,9 +91,22 @@ def approximate(network: SpikingNetwork, features: Collection[str]) -> tuple[Spi
     """`network` without `features`, and a loss for each population that had one."""
     populations, losses = [], list[Loss]()
     for population in network.populations:
-        for feature in APPROXIMATIONS:
-            if feature in features:
-                population, loss = APPROXIMATIONS[feature](network, population)
+        for feature, give_up in APPROXIMATIONS.items():
+            if feature in features and give_up is not None:
+                population, loss = give_up(network, population)
                 losses += [loss] if loss is not None else []
         populations.append(population)
     return replace(network, populations=tuple(populations)), tuple(losses)
+
+
+def longer_delays(network: SpikingNetwork, shortest: Shortest) -> tuple[SpikingNetwork, tuple[Loss, ...]]:
+    """Every projection from a population with the delay that the target needs at least; a loss for each that grew."""
+    sources = {p.name for p in network.populations}
+    projections, losses = [], []
+    for j in network.projections:
+        late = shortest(network, j) - j.delay if j.source in sources else 0
+        if late > 0:
+            size = f"{late * network.dt * 1e3:g} ms, {late} {'step' if late == 1 else 'steps'}"
+            losses.append(Loss("spikes act later", f"projection {j.source}->{j.target}", size))
+        projections.append(replace(j, delay=j.delay + max(late, 0)))
+    return replace(network, projections=tuple(projections)), tuple(losses)

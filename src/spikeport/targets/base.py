@@ -23,7 +23,7 @@ from spikeport.snn.losses import Loss
 from spikeport.snn.neurons import Array
 from spikeport.snn.recording import Recording
 from spikeport.snn.spiking import SpikingNetwork
-from spikeport.targets.approximations import APPROXIMATIONS, approximate
+from spikeport.targets.approximations import APPROXIMATIONS, Shortest, approximate, longer_delays
 from spikeport.targets.capabilities import Capabilities, Problem
 
 OTHERS = "spikeport check FILE --all-targets   shows which targets can"
@@ -49,7 +49,7 @@ class Lowering:
         """A recording of `network`, in the source's units: traces in mV; spikes and outputs are the same."""
         traces = {}
         for name, values in recording.traces.items():
-            population, what = name.split(".", 1)
+            population, what = name.rsplit(".", 1)  # a population may have a dot in its name
             offset, factor = self.scale.get(population, (np.float64(0), np.float64(1)))
             traces[name] = values * factor + (offset if what == "v" else 0.0)
         return replace(recording, traces=traces)
@@ -130,15 +130,26 @@ class Exporter(Target, Protocol):
 
 
 def approximated(
-    target: Target, network: SpikingNetwork, allow: Collection[str], **choices: str
+    target: Target,
+    network: SpikingNetwork,
+    allow: Collection[str],
+    shortest: Shortest | None = None,
+    /,
+    **choices: str,
 ) -> tuple[SpikingNetwork, tuple[Loss, ...]]:
-    """`network` with what the target lacks given up where `allow` names it; refused where anything is left."""
+    """`network` with what the target lacks given up where `allow` names it; refused where anything is left.
+
+    shortest: the shortest delay that the target takes, where it differs between projections.
+    """
     unknown = sorted(set(allow) - APPROXIMATIONS.keys())
     if unknown:
         known = ", ".join(APPROXIMATIONS)
         raise SpikeportError(f"allow: {', '.join(unknown)} is no approximation", [f"there are: {known}"])
     lacking = {p.feature for p in target.problems(network, **choices)}
     reduced, losses = approximate(network, lacking & set(allow))
+    if "min_delay" in allow:
+        reduced, late = longer_delays(reduced, shortest or (lambda _, j: target.capabilities.min_delay))
+        losses += late
     refuse(target.name, network, target.problems(reduced, **choices))
     return reduced, losses
 

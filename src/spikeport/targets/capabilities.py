@@ -1,7 +1,7 @@
 """What a target can say, as data, and the one check that reads it.
 
-A feature is something that a network has and a target may lack. `check` looks for every feature and compares it with the
-target's Capabilities; it runs nothing and imports no simulator.
+A feature is something that a network has and a target may lack. `check` looks for every feature and compares it with
+the target's Capabilities; it runs nothing and imports no simulator.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from spikeport.snn.synapses import Delta, DoubleExponential, Exponential, Synaps
 ALL_INTEGRATORS = frozenset({"kim2019", "euler", "exact"})
 ALL_SYNAPSES: frozenset[type] = frozenset({DoubleExponential, Exponential, Delta})
 ALL_READOUTS: frozenset[type] = frozenset({DoubleExponential, Exponential})
-ALL_PARAMETERS = frozenset({"tau_mem", "tau_syn", "v_threshold", "v_reset", "v_leak", "t_ref", "bias", "noise_sd", "ref0"})
+ALL_PARAMETERS = frozenset(
+    {"tau_mem", "tau_syn", "v_threshold", "v_reset", "v_leak", "t_ref", "bias", "noise_sd", "ref0"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +147,9 @@ def per_unit_parameters(p: Population) -> dict[str, PerUnit]:
 def _inputs(network: SpikingNetwork, can: Capabilities) -> Iterator[Problem]:
     for port in network.spike_inputs:
         if not can.spike_inputs:
-            yield Problem(feature="spike_inputs", where=f"input {port.name}", value="spikes", limit="takes held values only")
+            yield Problem(
+                feature="spike_inputs", where=f"input {port.name}", value="spikes", limit="takes held values only"
+            )
 
 
 def _projections(network: SpikingNetwork, can: Capabilities) -> Iterator[Problem]:
@@ -198,7 +202,9 @@ def _resting(p: Population) -> float:
 
 
 def _differs(synapse: Synapse, n: int) -> bool:
-    return any(np.ptp(per_unit(getattr(synapse, t), n)) > 0 for t in ("tau", "tau_rise", "tau_decay") if hasattr(synapse, t))
+    return any(
+        np.ptp(per_unit(getattr(synapse, t), n)) > 0 for t in ("tau", "tau_rise", "tau_decay") if hasattr(synapse, t)
+    )
 
 
 def _list(names: frozenset[str]) -> str:

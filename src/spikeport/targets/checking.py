@@ -49,7 +49,9 @@ def check_network(
 ) -> tuple[Verdict, ...]:
     """What each target says of `network`, without running it or importing its framework; default: every target."""
     network = network if isinstance(network, SpikingNetwork) else load_spiking_network(network)
-    return tuple(_verdict(get_target(name), network, allow, choices) for name in (TARGETS if targets is None else targets))
+    return tuple(
+        _verdict(get_target(name), network, allow, choices) for name in (TARGETS if targets is None else targets)
+    )
 
 
 def _verdict(target: Target, network: SpikingNetwork, allow: Collection[str], choices: dict[str, str]) -> Verdict:
@@ -57,9 +59,7 @@ def _verdict(target: Target, network: SpikingNetwork, allow: Collection[str], ch
     try:
         lowering = target.lower(network, allow=allow, **check_choices(target, choices))
     except UnsupportedError as refusal:
-        return Verdict(
-            target=target.name, problems=refusal.problems, losses=(), missing=missing, hint=refusal.hint
-        )
+        return Verdict(target=target.name, problems=refusal.problems, losses=(), missing=missing, hint=refusal.hint)
     return Verdict(target=target.name, problems=(), losses=lowering.losses, missing=missing)
 
 
@@ -79,7 +79,9 @@ def runner(name: str) -> Runner:
     """The target of that name, if it simulates and is installed."""
     target = get_target(name)
     if not isinstance(target, Runner):
-        raise SpikeportError(f"target {name} does not run networks, it writes files", hint=f"spikeport export FILE --target {name}")
+        raise SpikeportError(
+            f"target {name} does not run networks, it writes files", hint=f"spikeport export FILE --target {name}"
+        )
     need_installed(target)
     return target
 
@@ -88,7 +90,9 @@ def exporter(name: str) -> Exporter:
     """The target of that name, if it writes files and is installed."""
     target = get_target(name)
     if not isinstance(target, Exporter):
-        raise SpikeportError(f"target {name} writes no files, it runs networks", hint=f"spikeport run FILE --target {name}")
+        raise SpikeportError(
+            f"target {name} writes no files, it runs networks", hint=f"spikeport run FILE --target {name}"
+        )
     need_installed(target)
     return target
 

@@ -1,17 +1,20 @@
-"""Exporting: a spiking network into a file that another tool reads."""
+"""Exporting: a spiking network, or a rate network, into a file that another tool reads."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from spikeport.snn.files import load_spiking_network
+from spikeport.snn.errors import RefusedError
+from spikeport.snn.files import kind_of, load_rate_network, load_spiking_network
+from spikeport.snn.hdf5 import is_hdf5
 from spikeport.snn.losses import Loss
+from spikeport.snn.rate import RateNetwork
 from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.writing import check_writable
-from spikeport.targets.base import check_choices
+from spikeport.targets.base import Exporter, check_choices
 from spikeport.targets.checking import exporter
 
 
@@ -30,8 +33,15 @@ class Export:
         return {"target": self.target, "output": str(self.path), "losses": losses, "choices": self.choices}
 
 
+@runtime_checkable
+class RateExporter(Exporter, Protocol):
+    """A target that writes rate networks too."""
+
+    def export_rate(self, network: RateNetwork, path: Path, *, overwrite: bool = False, **choices: str) -> Path: ...
+
+
 def export_network(
-    network: SpikingNetwork | str | Path,
+    network: SpikingNetwork | RateNetwork | str | Path,
     target: str,
     path: str | Path,
     *,
@@ -41,12 +51,29 @@ def export_network(
 ) -> Export:
     """Write `network` for `target`, whole or not at all; refused, with every reason, where it cannot be said exactly.
 
+    network: spiking or rate, or one of our files of either.
     allow: what may be given up, by feature; each is a loss.  choices: the target's own (`spikeport targets`).
     """
     to = exporter(target)
     check_writable(path, overwrite)
-    network = network if isinstance(network, SpikingNetwork) else load_spiking_network(network)
+    network = _load(network) if isinstance(network, (str, Path)) else network
     chosen = check_choices(to, choices)
+    if isinstance(network, RateNetwork):
+        if not isinstance(to, RateExporter):
+            raise RefusedError(
+                f"{to.name}: cannot take a rate network, only spiking ones",
+                hint="spikeport convert FILE --task TASK -o net.h5   makes it spike",
+            )
+        return Export(target=target, path=to.export_rate(network, Path(path), overwrite=overwrite, **chosen), losses=(),
+                      choices=chosen)  # fmt: skip
     lowering = to.lower(network, allow=allow, **chosen)
     written = to.export(lowering, Path(path), overwrite=overwrite)
     return Export(target=target, path=written, losses=lowering.losses, choices=chosen)
+
+
+def _load(path: str | Path) -> SpikingNetwork | RateNetwork:
+    """What one of our files holds; anything but a rate network is read, or refused, as a spiking one."""
+    file = Path(path)
+    if file.is_file() and is_hdf5(file) and kind_of(file) == "rate-network":
+        return load_rate_network(file)
+    return load_spiking_network(file)

@@ -107,7 +107,7 @@ def feed(lowering: Lowering, inputs: Inputs | None, options: RunOptions) -> Feed
 
 
 def read_out(network: SpikingNetwork, spikes: Mapping[str, SpikeTrains]) -> dict[str, Array]:
-    """Outputs from spikes, by the network's own read-outs: for targets that have none. (time, batch, n_outputs) each."""
+    """Outputs (time, batch, n_outputs) from spikes, by the network's own read-outs: for targets that have none."""
     found: dict[str, Array] = {}
     for step in readout_steps(network):
         readout, D, jump = step.readout, step.table.D, step.table.jump

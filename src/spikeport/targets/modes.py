@@ -23,7 +23,7 @@ from spikeport.snn.neurons import Array, per_unit
 from spikeport.snn.spiking import Population, Projection, SpikingNetwork
 from spikeport.snn.synapses import DoubleExponential, Exponential
 
-CLOSE = 1e-6  # of relative difference of two decays: below, the weights of the two modes cancel to more than half of float64's digits
+CLOSE = 1e-6  # relative difference of two decays: below, the two modes cancel to more than half the digits
 Gains = tuple[Array, Array]  # of the decay mode and of the rise mode, (n,)
 
 
@@ -35,10 +35,12 @@ def rise_of(name: str) -> str:
 def split_double(network: SpikingNetwork) -> SpikingNetwork:
     """Every DoubleExponential of a population becomes two Exponentials; the spikes are the same."""
     equal = [f"population {p.name}, synapse {s}: tau_rise = tau_decay in {n} units" for p in network.populations
-             for s, n in _equal_units(network, p)]  # fmt: skip
+             for s, n in equal_units(p)]  # fmt: skip
     if equal:
         raise UnsupportedError("network: a double exponential with equal time constants has no two modes", equal)
-    doubles = {p.name: [n for n, s in p.synapses.items() if isinstance(s, DoubleExponential)] for p in network.populations}
+    doubles = {
+        p.name: [n for n, s in p.synapses.items() if isinstance(s, DoubleExponential)] for p in network.populations
+    }
     gains = {(p.name, s): mode_gains(network, p, s) for p in network.populations for s in doubles[p.name]}
     populations = tuple(_split_population(p, doubles[p.name], gains) for p in network.populations)
     held = {i.name for i in network.held_inputs}
@@ -59,7 +61,9 @@ def mode_gains(network: SpikingNetwork, p: Population, synapse: str) -> tuple[Ga
     assert isinstance(double, DoubleExponential)
     tau_mem, integrator = per_unit(p.neuron.tau_mem, p.n), get_integrator(network.integrator)
     table = synapse_table(integrator, double, tau_mem, network.dt)
-    modes = [synapse_table(integrator, Exponential(tau=t), tau_mem, network.dt) for t in (double.tau_decay, double.tau_rise)]
+    modes = [
+        synapse_table(integrator, Exponential(tau=t), tau_mem, network.dt) for t in (double.tau_decay, double.tau_rise)
+    ]
     second = (table.D[:, 1, 1] - table.D[:, 0, 0]) / table.D[:, 0, 1]  # h per unit of the rise mode
     gains = []
     for vector, single in ((table.jump, "jump"), (table.held, "held")):
@@ -69,7 +73,9 @@ def mode_gains(network: SpikingNetwork, p: Population, synapse: str) -> tuple[Ga
     return gains[0], gains[1]
 
 
-def _split_population(p: Population, doubles: list[str], gains: dict[tuple[str, str], tuple[Gains, Gains]]) -> Population:
+def _split_population(
+    p: Population, doubles: list[str], gains: dict[tuple[str, str], tuple[Gains, Gains]]
+) -> Population:
     synapses, bias = dict(p.synapses), dict(p.synaptic_bias)
     for name in doubles:
         double = p.synapses[name]
@@ -83,7 +89,7 @@ def _split_population(p: Population, doubles: list[str], gains: dict[tuple[str, 
     return replace(p, synapses=synapses, synaptic_bias=bias)
 
 
-def _equal_units(network: SpikingNetwork, p: Population) -> list[tuple[str, int]]:
+def equal_units(p: Population) -> list[tuple[str, int]]:
     """(synapse, how many units) whose two time constants are too close to be told apart."""
     found = []
     for name, synapse in p.synapses.items():

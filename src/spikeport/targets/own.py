@@ -14,6 +14,8 @@ from spikeport.targets.base import Lowering, RunOptions, approximated
 from spikeport.targets.capabilities import Capabilities, Problem, check
 
 _SOURCE = "spikeport.snn.reference, which is the meaning of a network"
+_ENGINE = Capabilities(dtypes=("float64", "float32"), source=_SOURCE)
+_REFERENCE = Capabilities(source=_SOURCE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class Engine:
     extra: str = ""
     requires: tuple[str, ...] = ()
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    capabilities: Capabilities = Capabilities(dtypes=("float64", "float32"), source=_SOURCE)
+    capabilities: Capabilities = _ENGINE
 
     def problems(self, network: SpikingNetwork, **choices: str) -> tuple[Problem, ...]:
         return check(network, self.capabilities)
@@ -38,7 +40,9 @@ class Engine:
         from spikeport.snn import engine
 
         if options.noise_values is not None:
-            raise SpikeportError("engine: it draws its noise itself, and takes no noise_values", hint="target reference")
+            raise SpikeportError(
+                "engine: it draws its noise itself, and takes no noise_values", hint="target reference"
+            )
         return engine.simulate(lowering.network, inputs, dtype=options.dtype, **_shared(options))
 
 
@@ -51,7 +55,7 @@ class Reference:
     extra: str = ""
     requires: tuple[str, ...] = ()
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    capabilities: Capabilities = Capabilities(source=_SOURCE)
+    capabilities: Capabilities = _REFERENCE
 
     def problems(self, network: SpikingNetwork, **choices: str) -> tuple[Problem, ...]:
         return check(network, self.capabilities)
@@ -63,9 +67,7 @@ class Reference:
     def run(self, lowering: Lowering, inputs: Inputs | None, options: RunOptions) -> Recording:
         from spikeport.snn import reference
 
-        return reference.simulate(
-            lowering.network, inputs, noise_values=options.noise_values, **_shared(options)
-        )
+        return reference.simulate(lowering.network, inputs, noise_values=options.noise_values, **_shared(options))
 
 
 def _shared(options: RunOptions) -> dict[str, Any]:

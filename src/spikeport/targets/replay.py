@@ -15,7 +15,7 @@ from spikeport.snn.drive import Inputs
 from spikeport.snn.losses import Loss
 from spikeport.snn.recording import Recording
 from spikeport.snn.spiking import SpikingNetwork
-from spikeport.targets.base import RunOptions, Runner, check_choices
+from spikeport.targets.base import Runner, RunOptions, check_choices
 from spikeport.targets.rewrites import open_loop, with_replay
 
 

@@ -40,13 +40,15 @@ def normalised(network: SpikingNetwork) -> tuple[SpikingNetwork, dict[str, Scale
         A v + B x + (1-A) c   becomes   A v' + B x' + (1-A) c',   c' = (c - v_reset) / span,  weights / span
 
     Resets to_value and subtract become v' = 0 and v' = v' - 1. A threshold at its reset is refused. Scaling by
-    v_threshold - v_leak instead would divide by zero where the resting drive equals the threshold, as in Kim's networks.
+    v_threshold - v_leak instead would divide by zero where the resting drive equals the threshold, as in Kim's.
     """
     scales, flat = {}, []
     for p in network.populations:
         offset, top = per_unit(p.neuron.v_reset, p.n), per_unit(p.neuron.v_threshold, p.n)
         scales[p.name] = (offset, top - offset)
-        flat += [f"population {p.name}: {int((top == offset).sum())} units have v_threshold = v_reset"] * bool((top == offset).any())
+        flat += [f"population {p.name}: {int((top == offset).sum())} units have v_threshold = v_reset"] * bool(
+            (top == offset).any()
+        )
     if flat:
         raise UnsupportedError("network: cannot be scaled to threshold 1 and reset 0", flat)
     populations = tuple(_scaled_population(p, *scales[p.name]) for p in network.populations)
@@ -110,14 +112,10 @@ def open_loop(network: SpikingNetwork, recording: Recording) -> tuple[SpikingNet
     sources = [p.name for p in network.populations if any(j.source == p.name for j in network.projections)]
     replayed = {name: f"{name}_replay" for name in sources}
     inputs = tuple(SpikeInput(name=replayed[p.name], n=p.n) for p in network.populations if p.name in replayed)
-    projections = tuple(
-        replace(p, source=replayed[p.source]) if p.source in names else p for p in network.projections
-    )
+    projections = tuple(replace(p, source=replayed[p.source]) if p.source in names else p for p in network.projections)
     # the noise of a unit would need the recording's own; replay compares steps, so there is none
     populations = tuple(replace(p, noise_sd=0.0) for p in network.populations)
-    opened = replace(
-        network, inputs=(*network.inputs, *inputs), projections=projections, populations=populations
-    )
+    opened = replace(network, inputs=(*network.inputs, *inputs), projections=projections, populations=populations)
     return opened, {replayed[name]: recording.spikes[name] for name in sources}
 
 

@@ -1,0 +1,60 @@
+"""The verb `validate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikeport import show
+from spikeport.commands import Allow, Force, Json, RuleName, Seed, TaskName, check_kept, command, emit, names
+
+
+@command
+def validate(
+    network: Annotated[Path, typer.Argument(help="A spiking network (.h5), as `convert` writes it.")],
+    task: TaskName,
+    against: Annotated[Path, typer.Option(help="The rate network it was made from.")],
+    targets: Annotated[
+        str | None, typer.Option(help="Targets to validate too, A,B,C; see `spikeport targets`.")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Trials; the first two are replayed too.")] = 100,
+    first: Annotated[int, typer.Option(help="The first trial's number, beyond those of the conversion.")] = 2000,
+    seed: Seed = 0,
+    rule: RuleName = None,
+    require: Annotated[
+        list[str] | None, typer.Option(help="'accuracy>=0.95' and the like; exit code 1 where one fails.")
+    ] = None,
+    allow: Allow = None,
+    dtype: Annotated[str, typer.Option(help="float64 or float32, of the targets.")] = "float64",
+    device: Annotated[str, typer.Option(help="cpu, or cuda where the target has it.")] = "cpu",
+    quiet: Annotated[bool, typer.Option("--no-noise", help="Without the membrane noise.")] = False,
+    junit: Annotated[Path | None, typer.Option(help="Write the requirements' verdicts as JUnit XML.")] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> int:
+    """Compare a spiking network with its rate model, here and on targets.
+
+    Three depths: replay, free-running, task. Exit code 1: a requirement fails, or a target refuses.
+
+    $ spikeport validate net.h5 --against model.h5 --task go-nogo --require 'accuracy>=0.9'
+    """
+    from spikeport.convert.validation.gate import junit as junit_xml
+    from spikeport.snn.writing import check_writable, write_whole
+    from spikeport.validation import validate_network
+
+    if junit is not None:
+        check_writable(junit, force)
+        check_kept(junit, network, against, task)
+    with show.progress() as report:
+        found = validate_network(
+            network, against, task, targets=names(targets), trials=trials, first=first, seed=seed, rule=rule,
+            require=require or (), allow=names(allow), dtype=dtype, device=device, with_noise=not quiet,
+            progress=report,
+        )  # fmt: skip
+    if junit is not None:
+        with write_whole(junit, overwrite=force) as path:
+            path.write_bytes(junit_xml(found.verdicts, f"spikeport validate {network.name}"))
+    emit(found.as_dict(), show.validation, as_json)
+    return 0 if found.holds else 1

@@ -1,0 +1,72 @@
+"""Target nir: a .nir file for one reader, and beforehand every reason why that reader would get it wrong."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spikeport.snn.errors import SpikeportError
+from spikeport.snn.files import save_spiking_network
+from spikeport.snn.spiking import SpikingNetwork
+from spikeport.snn.writing import write_whole
+from spikeport.targets.base import Lowering, approximated, check_choices
+from spikeport.targets.capabilities import Capabilities, Problem
+from spikeport.targets.nir.conventions import ANY, READERS
+from spikeport.targets.nir.exporting import graph_of
+from spikeport.targets.nir.limits import losses_of, problems_for
+
+GROUP = "spikeport"  # beside "node", which nir.read reads
+
+
+@dataclass(frozen=True, kw_only=True)
+class NIRTarget:
+    """Files in the Neuromorphic Intermediate Representation, for a reader of one's choice."""
+
+    name: str = "nir"
+    summary: str = "the exchange format NIR, written for the reader that you name"
+    extra: str = "nir"
+    requires: tuple[str, ...] = ("nir",)
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"reader": tuple(READERS)})
+    capabilities: Capabilities = ANY.capabilities
+    suffix: str = ".nir"
+
+    def problems(self, network: SpikingNetwork, **choices: str) -> tuple[Problem, ...]:
+        reader = READERS[check_choices(self, choices)["reader"]]
+        return problems_for(network, reader)
+
+    def lower(self, network: SpikingNetwork, *, allow: Collection[str] = (), **choices: str) -> Lowering:
+        chosen = check_choices(self, choices)
+        lowered, losses = approximated(self, network, allow, **chosen)
+        losses += tuple(losses_of(lowered, READERS[chosen["reader"]]))
+        return Lowering(target=self.name, source=network, network=lowered, losses=losses, settings=chosen)
+
+    def export(self, lowering: Lowering, path: Path, *, overwrite: bool = False) -> Path:
+        """Write the graph, and the network itself beside it, bit for bit, for spikeport's own reader."""
+        import h5py
+        import nir
+
+        from spikeport.targets.nir.importing import original_graph
+
+        network = lowering.network
+        graph = original_graph(network)  # a file that came from elsewhere goes back as it came
+        ours = graph is None
+        if graph is None:
+            graph = graph_of(network, lowering.settings["reader"])
+            graph.metadata["losses"] = json.dumps([str(loss) for loss in lowering.losses])
+        try:
+            with write_whole(path, overwrite) as part:
+                nir.write(part, graph)
+                if ours:
+                    with tempfile.TemporaryDirectory() as folder:
+                        save_spiking_network(network, Path(folder) / "network.h5")
+                        with h5py.File(Path(folder) / "network.h5", "r") as own, h5py.File(part, "a") as file:
+                            own.copy(own["/"], file, name=GROUP)
+        except OSError as error:
+            raise SpikeportError(f"{path}: cannot be written: {error}", hint="-o another path") from error
+        return path
+
+
+NIR = NIRTarget()

@@ -1,0 +1,143 @@
+"""Validating a spiking network against its rate model, on any targets: the verb `validate` as a function."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from spikeport.convert.sources import load_source
+from spikeport.convert.validation.gate import Verdict, judge, parse_requirements
+from spikeport.convert.validation.levels import Level, engine_level
+from spikeport.convert.validation.validate import Progress, Validation, validate
+from spikeport.snn.files import load_spiking_network
+from spikeport.snn.losses import Loss
+from spikeport.snn.measures.differences import Difference, first_difference
+from spikeport.snn.neurons import Array
+from spikeport.snn.rate import RateNetwork
+from spikeport.snn.recording import Recording
+from spikeport.snn.spiking import SpikingNetwork
+from spikeport.snn.tasks import Task, get_task
+from spikeport.targets.base import Runner, RunOptions, check_choices
+from spikeport.targets.checking import runner
+from spikeport.targets.replay import Replay, replay
+
+IDEAL = "ideal"
+REPLAYED = 2  # trials
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """A target's replay: how many spikes it was compared on, how many differ, and the first that does."""
+
+    compared: int
+    differing: int
+    trials: int
+    silent_trials: int
+    losses: tuple[Loss, ...]
+    first: Difference | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "compared": self.compared, "differing": self.differing, "trials": self.trials,
+            "silent_trials": self.silent_trials, "losses": [str(loss) for loss in self.losses],
+            "first": None if self.first is None else self.first.as_dict(),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationResult:
+    """What validate_network found: each level's numbers, each target's replay, and the gate's verdicts."""
+
+    validation: Validation
+    replays: dict[str, Replayed]
+    verdicts: tuple[Verdict, ...]
+    losses: dict[str, tuple[Loss, ...]]
+
+    @property
+    def holds(self) -> bool:
+        """Does every requirement hold?"""
+        return all(v.holds for v in self.verdicts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `spikeport validate --json` prints."""
+        return {
+            **self.validation.as_dict(),
+            "replay": {name: found.as_dict() for name, found in self.replays.items()},
+            "losses": {name: [str(loss) for loss in losses] for name, losses in self.losses.items()},
+            "requirements": [v.as_dict() for v in self.verdicts],
+            "holds": self.holds,
+        }
+
+
+def validate_network(
+    network: SpikingNetwork | str | Path,
+    against: RateNetwork | str | Path,
+    task: Task | str | Path,
+    *,
+    targets: Sequence[str] = (),
+    trials: int = 100,
+    first: int = 2000,
+    seed: int = 0,
+    rule: str | None = None,
+    require: Sequence[str] = (),
+    allow: Collection[str] = (),
+    dtype: str = "float64",
+    device: str = "cpu",
+    with_noise: bool = True,
+    progress: Progress | None = None,
+) -> ValidationResult:
+    """Put the rate model `against`, the ideal spiking network and each of `targets` beside each other on `task`.
+
+    require: "accuracy>=0.95" and the like, checked on every level (gate.py).  allow: what a target may give up, by
+    feature; it is then a named loss.  first: the first trial's number, beyond those of a conversion by default.
+    """
+    requirements = parse_requirements(require)
+    network = network if isinstance(network, SpikingNetwork) else load_spiking_network(network)
+    source = against if isinstance(against, RateNetwork) else load_source(against)
+    task = get_task(task) if isinstance(task, (str, Path)) else task
+    runners = [runner(name) for name in targets]
+    if getattr(task, "n_trials", None) is not None:  # a file's trials end
+        first, trials = 0, min(trials, int(getattr(task, "n_trials", trials)))
+    options = RunOptions(seed=seed, with_noise=with_noise, dtype=dtype, device=device)
+    levels = [engine_level(network, seed=seed, with_noise=with_noise, name=IDEAL)]
+    levels += [_level(on, network, allow, options) for on in runners]
+    found = validate(source, levels, task, trials=trials, first=first, seed=seed, rule=rule, progress=progress)
+    part = task.trials(min(REPLAYED, trials), seed=seed, first=first)
+    replays = {on.name: _replay(on, network, part.inputs, part.first, allow, options) for on in runners}
+    said = found.as_dict()
+    numbers: dict[str, dict[str, Any]] = {
+        level.name: {
+            "accuracy": said["accuracy"][level.name],
+            "free_running": said["free_running"][level.name],
+            **({"replay": replays[level.name].as_dict()} if level.name in replays else {}),
+        }
+        for level in levels
+    }
+    return ValidationResult(
+        validation=found, replays=replays, verdicts=judge(requirements, numbers),
+        losses={level.name: level.losses for level in levels},
+    )  # fmt: skip
+
+
+def _level(on: Runner, network: SpikingNetwork, allow: Collection[str], options: RunOptions) -> Level:
+    """A target as something that validation can run."""
+    lowering = on.lower(network, allow=allow, **check_choices(on, {}))
+
+    def simulate(inputs: Array, first_trial: int) -> Recording:
+        return on.run(lowering, inputs, replace(options, first_trial=first_trial))
+
+    return Level(name=on.name, network=network, simulate=simulate, losses=lowering.losses)
+
+
+def _replay(
+    on: Runner, network: SpikingNetwork, inputs: Array, first: int, allow: Collection[str], options: RunOptions
+) -> Replayed:
+    traces = [f"{p.name}.v" for p in network.populations] if on.capabilities.records_v else []
+    found: Replay = replay(on, network, inputs, replace(options, first_trial=first, record=traces), allow=allow)
+    return Replayed(
+        compared=found.compared, differing=found.differing, trials=found.expected.n_batch,
+        silent_trials=found.silent_trials, losses=found.losses,
+        first=first_difference(found.expected, found.found, network),
+    )  # fmt: skip
