@@ -56,7 +56,7 @@ def plain(**changes: Any) -> SpikingNetwork:
     """The least that a network can ask for: given spikes, one exponential synapse, reset and leak 0, Euler."""
     rng = np.random.default_rng(1)
     a = Population(name="a", n=N, neuron=LIF(tau_mem=0.01, **LESS), synapses={"s": Exponential(tau=0.005)})
-    given = Projection(source="x", target="a", weight=rng.uniform(0.001, 0.02, (N, 3)), synapse="s", delay=1)
+    given = Projection(source="x", target="a", weight=rng.uniform(0.001, 0.02, (N, 3)), synapse="s")
     parts: dict[str, Any] = {
         "populations": (a,), "inputs": (SpikeInput(name="x", n=3),), "projections": (given,), "dt": DT,
         "integrator": "euler",
@@ -117,6 +117,12 @@ def reading(synapse: Any) -> SpikingNetwork:
     )
 
 
+def subtracting(network: SpikingNetwork) -> SpikingNetwork:
+    """The same, with every reset by subtraction."""
+    populations = tuple(replace(p, neuron=replace(p.neuron, reset="subtract")) for p in network.populations)
+    return replace(network, populations=populations)
+
+
 def spread(low: float, high: float) -> np.ndarray:
     return np.linspace(low, high, N)
 
@@ -159,11 +165,11 @@ def networks() -> Iterator[Conformance]:
     yield one("double exponential, exact", replace(double, integrator="exact"), "synapse", "integrator")
     yield one("double exponential, rise = decay", equal, "synapse")
     yield one("delta", populated(synapses={"s": Delta()}), "synapse")
-    yield one("recurrent", recurrent(1), "recurrent", "min_delay")
-    yield one("recurrent, exact", recurrent(1, "exact"), "recurrent", "min_delay", "integrator")
+    yield one("recurrent", recurrent(1), "recurrent", "min_delay", "delays")
+    yield one("recurrent, exact", recurrent(1, "exact"), "recurrent", "min_delay", "delays", "integrator")
     yield one("recurrent, delay 4", recurrent(4), "recurrent", "delays")
     yield one("chain, delay 0", chain(0), "populations", "min_delay")
-    yield one("chain, delay 1", chain(1), "populations", "min_delay")
+    yield one("chain, delay 1", chain(1), "populations", "min_delay", "delays")
     yield one("chain, delay 3", chain(3), "populations", "delays")
     yield one("held input on the membrane", held(None), "held_via")
     yield one("held input through a synapse", held("s"), "held_via")

@@ -82,7 +82,7 @@ def test_what_is_allowed_is_a_named_loss(kim: Path) -> None:
     allow = "refractory,initially_refractory,noise,initial_v,synapse,noise_while_refractory,spikes_while_refractory"
     (row,) = parsed(call("check", kim, "--target", "nest", "--allow", allow, "--json"))["targets"]
     assert row["takes"]
-    assert "no unit starts refractory" in {loss["what"] for loss in row["losses"]}
+    assert "no noise while refractory" in {loss["what"] for loss in row["losses"]}
 
 
 def test_check_imports_no_framework(kim: Path) -> None:
@@ -149,8 +149,8 @@ def test_run_on_a_target_that_refuses_exits_with_1_and_every_reason(kim: Path) -
     done = call("run", kim, "--task", "go-nogo", "--target", "nest", "--trials", "1")
     assert done.exit_code == 1
     assert "nest: cannot take this network" in done.stderr
-    assert "ref0: 40 steps" in done.stderr
-    assert "spikes while refractory" in done.stderr
+    assert "population rec: noise while refractory: yes, not supported" in done.stderr
+    assert "Try: --allow noise_while_refractory" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from conformance_matrix import AGREES, LOSS, REFUSES, columns, lowered, pages
+from conformance_matrix import AGREES, LOSS, REFUSES, columns, lowered, pages, suited
 from conformance_networks import NETWORKS, Conformance
 from require import missing
 
@@ -46,6 +46,7 @@ def assert_agrees(found: Recording, expected: Recording) -> None:
 @pytest.mark.parametrize("case", NETWORKS.values(), ids=NETWORKS)
 def test_a_refusal_names_exactly_what_the_target_lacks(case: Conformance, name: str) -> None:
     target, choices = columns()[name]
+    case = suited(target, case, **choices)
     problems = target.problems(case.network, **choices)
     assert {p.feature for p in problems} <= case.features, "it refuses what is not there"
     if problems:
