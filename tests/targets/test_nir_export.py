@@ -120,7 +120,7 @@ def test_the_metadata_say_what_nir_cannot(tmp_path: Path) -> None:
     population = json.loads(found["populations"])["a"]
     assert (population["reset"], population["refractory_steps"]) == ("to_value", 0)
     assert (population["mV_of_0"], population["mV_of_1"]) == (-65.0, -40.0)
-    columns = {"name": "x", "kind": "spikes", "delay_steps": 1, "first_column": 0, "columns": 3}
+    columns = {"name": "x", "kind": "spikes", "delay_steps": 0, "first_column": 0, "columns": 3}
     assert columns in json.loads(found["inputs"])
     assert json.loads(found["losses"]) == []
 
@@ -255,7 +255,8 @@ def test_a_bias_comes_through_the_synapse_and_is_there_at_once() -> None:
 
 def test_rows_hold_the_inputs_with_their_delays() -> None:
     z = (np.random.default_rng(0).random((6, 2, 3)) < 0.5).astype(np.int64)
-    rows = input_rows(plain(), {"x": z})
+    late = replace(plain(), projections=(replace(plain().projections[0], delay=1),))
+    rows = input_rows(late, {"x": z})
     assert rows.shape == (6, 2, 3)
     assert not rows[0].any()
     assert (rows[1:] == z[:-1]).all()

@@ -16,13 +16,14 @@ from nir_reference import Array, NirReference
 from require import need
 from typer.testing import CliRunner
 
-from spikeport import import_network
+from spikeport import export_network, import_network
 from spikeport.cli import app
 from spikeport.snn import engine, reference
 from spikeport.snn.errors import SpikeportError, UnsupportedError
 from spikeport.snn.files import load_spiking_network, save_spiking_network
 from spikeport.snn.neurons import per_unit
 from spikeport.snn.spiking import SpikingNetwork
+from spikeport.targets.nir import NIR
 from spikeport.targets.nir.graph import differences, from_json, from_nir, to_json
 from spikeport.targets.nir.importing import fingerprint, network_of, original_graph, read_nir
 
@@ -155,17 +156,8 @@ def test_the_trained_braille_network_gives_the_spikes_of_its_equations(shared_da
         assert assert_same_spikes(graph, read_nir(path, dt=DT), ["lif1.lif", "lif2"], steps=500, seed=seed) > 1000
 
 
-@pytest.mark.parametrize("name", ["braille_noDelay_bias_zero", "lif_norse"])
-def test_an_unchanged_network_gives_its_graph_back_also_after_it_was_saved(
-    shared_data: Path, tmp_path: Path, name: str
-) -> None:
-    path = shared_data / "nir" / f"{name}.nir"
-    network = import_network(path, dt=DT)
-    save_spiking_network(network, tmp_path / "net.h5")
-    graph = original_graph(load_spiking_network(tmp_path / "net.h5"))
-    assert graph is not None
-    nir.write(tmp_path / "again.nir", graph)
-    found, expected = nir.read(tmp_path / "again.nir"), nir.read(path)
+def assert_equal_graphs(found: Any, expected: Any) -> None:
+    """The same nodes, types, parameters to the bit, edges and metadata."""
     assert set(found.nodes) == set(expected.nodes)
     assert set(found.edges) == set(expected.edges)
     assert found.metadata == expected.metadata
@@ -177,6 +169,33 @@ def test_an_unchanged_network_gives_its_graph_back_also_after_it_was_saved(
         for parameter, value in theirs.items():
             assert np.asarray(mine[parameter]).dtype == np.asarray(value).dtype
             assert np.asarray(mine[parameter]).tobytes() == np.asarray(value).tobytes()
+
+
+@pytest.mark.parametrize("name", ["braille_noDelay_bias_zero", "lif_norse"])
+def test_an_unchanged_network_gives_its_graph_back_also_after_it_was_saved(
+    shared_data: Path, tmp_path: Path, name: str
+) -> None:
+    path = shared_data / "nir" / f"{name}.nir"
+    save_spiking_network(import_network(path, dt=DT), tmp_path / "net.h5")
+    done = export_network(tmp_path / "net.h5", "nir", tmp_path / "again.nir")
+    assert [loss.what for loss in done.losses] == ["written as it was read"]
+    assert_equal_graphs(nir.read(tmp_path / "again.nir"), nir.read(path))
+
+
+def test_an_unchanged_graph_goes_back_even_where_no_reader_could_be_written_for(tmp_path: Path) -> None:
+    """Delays of its channels: `any` refuses them in a network of ours, but a graph that came with them goes back."""
+    nir.write(tmp_path / "graph.nir", recurrent("CubaLIF", 0))
+    network = import_network(tmp_path / "graph.nir", dt=DT)
+    assert NIR.problems(replace(network, provenance={}))
+    export_network(network, "nir", tmp_path / "again.nir")
+    assert_equal_graphs(nir.read(tmp_path / "again.nir"), nir.read(tmp_path / "graph.nir"))
+
+
+def test_a_named_reader_gets_a_graph_of_its_own_and_not_the_one_that_came(shared_data: Path) -> None:
+    network = import_network(shared_data / "nir" / "lif_norse.nir", dt=DT)
+    ours = replace(network, provenance={})
+    assert NIR.problems(network, reader="sinabs") == NIR.problems(ours, reader="sinabs") != ()
+    assert "written as it was read" not in {loss.what for loss in NIR.lower(network, reader="spikingjelly").losses}
 
 
 def test_a_changed_network_has_no_original_graph() -> None:

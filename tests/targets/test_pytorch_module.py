@@ -239,8 +239,11 @@ def test_a_run_leaves_torch_as_it_was(library: str) -> None:
     case, target = NETWORKS["recurrent"], get_target(library)
 
     def settings() -> list[Any]:
-        return [torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(),
-                torch.random.get_rng_state().sum(), torch.are_deterministic_algorithms_enabled(), torch.is_inference_mode_enabled()]  # fmt: skip
+        return [
+            torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(),
+            torch.random.get_rng_state().sum(), torch.are_deterministic_algorithms_enabled(),
+            torch.is_inference_mode_enabled(),
+        ]  # fmt: skip
 
     before = settings()
     target.run(target.lower(case.network), case.inputs, RunOptions(**case.run()))

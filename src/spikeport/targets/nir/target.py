@@ -10,6 +10,7 @@ from pathlib import Path
 
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.files import save_spiking_network
+from spikeport.snn.losses import Loss
 from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.writing import write_whole
 from spikeport.targets.base import Lowering, approximated, check_choices
@@ -35,11 +36,14 @@ class NIRTarget:
 
     def problems(self, network: SpikingNetwork, **choices: str) -> tuple[Problem, ...]:
         reader = READERS[check_choices(self, choices)["reader"]]
-        return problems_for(network, reader)
+        return () if _as_it_came(network, reader.name) else problems_for(network, reader)
 
     def lower(self, network: SpikingNetwork, *, allow: Collection[str] = (), **choices: str) -> Lowering:
         chosen = check_choices(self, choices)
         lowered, losses = approximated(self, network, allow, **chosen)
+        if _as_it_came(lowered, chosen["reader"]):
+            each = Loss("written as it was read", "graph", "each reader steps it in its own way; name one to fit it")
+            return Lowering(target=self.name, source=network, network=lowered, losses=(each,), settings=chosen)
         losses += tuple(losses_of(lowered, READERS[chosen["reader"]]))
         return Lowering(target=self.name, source=network, network=lowered, losses=losses, settings=chosen)
 
@@ -50,11 +54,11 @@ class NIRTarget:
 
         from spikeport.targets.nir.importing import original_graph
 
-        network = lowering.network
-        graph = original_graph(network)  # a file that came from elsewhere goes back as it came
-        ours = graph is None
-        if graph is None:
-            graph = graph_of(network, lowering.settings["reader"])
+        network, reader = lowering.network, lowering.settings["reader"]
+        ours = not _as_it_came(network, reader)
+        graph = original_graph(network)
+        if ours or graph is None:
+            graph = graph_of(network, reader)
             graph.metadata["losses"] = json.dumps([str(loss) for loss in lowering.losses])
         try:
             with write_whole(path, overwrite) as part:
@@ -67,6 +71,13 @@ class NIRTarget:
         except OSError as error:
             raise SpikeportError(f"{path}: cannot be written: {error}", hint="-o another path") from error
         return path
+
+
+def _as_it_came(network: SpikingNetwork, reader: str) -> bool:
+    """Is it an imported graph, unchanged, and written for nobody in particular? Then it goes back as it came."""
+    from spikeport.targets.nir.importing import original_node
+
+    return reader == ANY.name and original_node(network) is not None
 
 
 NIR = NIRTarget()

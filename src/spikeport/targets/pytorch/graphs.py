@@ -1,6 +1,7 @@
 """CUDA graphs: the operations of a whole block of steps, recorded once and started together.
 
-A step is some thirty operations of a few microseconds each, and on a GPU starting them takes longer than they do. A graph holds one shape of block; a run's last, shorter block runs without. Only on request (`cuda_graphs=on`), because
+A step is some thirty operations of a few microseconds each, and on a GPU starting one takes longer than computing it.
+A graph holds one shape of block; a run's last, shorter block runs without. Only on request (`cuda_graphs=on`), because
 it has not been tried: where this was written there was no GPU.
 """
 

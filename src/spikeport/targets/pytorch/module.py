@@ -4,8 +4,8 @@
     outputs, spikes, state = module.step(inputs, state)  one step: (batch, n)
 
 The step is the canonical one (spikeport.snn.reference); membrane, spike, reset and surrogate gradient are the library's
-cell, the synapses are linear filters of ours. Parameters are the weights, those of a projection divided by v_threshold -
-v_reset of the unit they lead to (so s per spike, or 1 per unit of a held input): w_in, w_rec and w_out where there is one
+cell, the synapses are linear filters of ours. Parameters are the weights, those of a projection divided by the target
+unit's v_threshold - v_reset (so s per spike, or 1 per unit of a held input): w_in, w_rec and w_out where there is one
 of a kind, else w_in_0, w_in_1, ... in the network's order. Everything else is fixed. `network()` gives mV again.
 """
 

@@ -3,10 +3,10 @@
     reset = mem > 1;  mem = beta mem + input - reset (subtract), beta (1 - reset) mem + input (zero)
     spk = mem > 1;  mem = mem - (spk - reset) (subtract), mem - (spk - reset) mem (zero)
 
-with reset_delay=False (snnTorch 1.0.0, _neurons/leaky.py). Where mem <= 1 at the start, that is the canonical step. Where it
-is above, as after a subtraction from more than 2, the reset it would have made one step late comes in: `subtract`
-compares beta mem + input - 1 with the threshold and misses a spike, `zero` compares input alone and, where that is no
-spike, goes on from twice the input. So the part above 1 is handed in as input instead, beta (mem - 1).
+with reset_delay=False (snnTorch 1.0.0, _neurons/leaky.py). Where mem <= 1 at the start, that is the canonical step.
+Where it is above, as after a subtraction from more than 2, the reset it would have made one step late comes in:
+`subtract` compares beta mem + input - 1 with the threshold and misses a spike, `zero` compares input alone and, where
+that is no spike, goes on from twice the input. So the part above 1 is handed in as input instead, beta (mem - 1).
 """
 
 from __future__ import annotations
