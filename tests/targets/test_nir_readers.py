@@ -163,7 +163,7 @@ def tie(resets: frozenset[str]) -> tuple[SpikingNetwork, dict[str, np.ndarray]]:
 def two_ways() -> tuple[SpikingNetwork, dict[str, np.ndarray]]:
     """a and b in a chain, and the input to b as well."""
     network = chain(0)
-    short = Projection(source="x", target="b", weight=np.full((3, 3), 0.004), synapse="s", delay=1)
+    short = Projection(source="x", target="b", weight=np.full((3, 3), 0.004), synapse="s")
     z = np.random.default_rng(3).random((STEPS, BATCH, 3)) < 0.25
     return replace(network, projections=(*network.projections, short)), {"x": z.astype(np.int64)}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,64 +11,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nir_graphs import DT, affine, imported, neuron, recurrent
 from nir_reference import Array, NirReference
 from require import need
 from typer.testing import CliRunner
 
-from spikeport import export_network, import_network
 from spikeport.cli import app
 from spikeport.snn import engine, reference
 from spikeport.snn.errors import SpikeportError, UnsupportedError
-from spikeport.snn.files import load_spiking_network, save_spiking_network
+from spikeport.snn.files import load_spiking_network
 from spikeport.snn.neurons import per_unit
 from spikeport.snn.spiking import SpikingNetwork
-from spikeport.targets.nir import NIR
 from spikeport.targets.nir.graph import differences, from_json, from_nir, to_json
-from spikeport.targets.nir.importing import fingerprint, network_of, original_graph, read_nir
+from spikeport.targets.nir.importing import fingerprint, network_of, read_nir
 
 nir = need("nir", resource="nir")
 
-DT = 1e-4
 SPIKING = ("LIF", "CubaLIF", "IF", "Threshold")
-
-
-def neuron(kind: str, n: int, rng: np.random.Generator) -> Any:
-    """A node of random parameters, another set for each unit, that spikes for weights of about 1."""
-    leak, threshold = rng.uniform(-0.2, 0.2, n), rng.uniform(0.5, 1.5, n)
-    reset = rng.uniform(-0.5, 0.3, n)
-    tau, syn = rng.uniform(1e-3, 1e-2, n), rng.uniform(5e-4, 5e-3, n)
-    if kind == "LIF":
-        return nir.LIF(tau=tau, r=tau / DT, v_leak=leak, v_threshold=threshold, v_reset=reset)
-    if kind == "CubaLIF":
-        return nir.CubaLIF(
-            tau_syn=syn, tau_mem=tau, r=tau / syn, v_leak=leak, v_threshold=threshold, v_reset=reset,
-            w_in=rng.uniform(0.5, 1, n) * syn / DT,
-        )  # fmt: skip
-    if kind == "IF":
-        return nir.IF(r=rng.uniform(0.2, 1, n) / DT, v_threshold=threshold, v_reset=reset)
-    return nir.Threshold(threshold=threshold)
-
-
-def affine(to: int, n: int, rng: np.random.Generator, bias: float = 0.05) -> Any:
-    return nir.Affine(weight=rng.normal(size=(to, n)), bias=bias * rng.normal(size=to))
-
-
-def recurrent(kind: str, seed: int) -> Any:
-    """input -> Affine -> a (with a loop) -> Scale -> Delay, a delay for each channel -> Linear -> b -> output."""
-    rng = np.random.default_rng(seed)
-    nodes = {
-        "input": nir.Input(np.array([5])), "fc": affine(7, 5, rng), "a": neuron(kind, 7, rng),
-        "w_rec": affine(7, 7, rng), "scale": nir.Scale(rng.uniform(0.5, 1.5, 7)),
-        "delay": nir.Delay(rng.integers(0, 4, 7) * DT), "w": nir.Linear(rng.normal(size=(4, 7))),
-        "b": neuron(kind, 4, rng), "output": nir.Output(np.array([4])),
-    }  # fmt: skip
-    edges = [("input", "fc"), ("fc", "a"), ("a", "w_rec"), ("w_rec", "a"), ("a", "scale"), ("scale", "delay"),
-             ("delay", "w"), ("w", "b"), ("b", "output")]  # fmt: skip
-    return nir.NIRGraph(nodes=nodes, edges=edges)
-
-
-def imported(graph: Any, **options: Any) -> SpikingNetwork:
-    return network_of(from_nir(graph), **{"dt": DT, **options})
 
 
 def assert_same_spikes(graph: Any, network: SpikingNetwork, order: list[str], steps: int = 200, seed: int = 0) -> int:
@@ -154,60 +112,6 @@ def test_the_trained_braille_network_gives_the_spikes_of_its_equations(shared_da
     graph = nir.read(path)
     for seed in range(2):
         assert assert_same_spikes(graph, read_nir(path, dt=DT), ["lif1.lif", "lif2"], steps=500, seed=seed) > 1000
-
-
-def assert_equal_graphs(found: Any, expected: Any) -> None:
-    """The same nodes, types, parameters to the bit, edges and metadata."""
-    assert set(found.nodes) == set(expected.nodes)
-    assert set(found.edges) == set(expected.edges)
-    assert found.metadata == expected.metadata
-    for key, node in expected.nodes.items():
-        assert type(found.nodes[key]) is type(node)
-        mine, theirs = found.nodes[key].to_dict(), node.to_dict()
-        assert mine.keys() == theirs.keys()
-        assert mine.pop("metadata") == theirs.pop("metadata")
-        for parameter, value in theirs.items():
-            assert np.asarray(mine[parameter]).dtype == np.asarray(value).dtype
-            assert np.asarray(mine[parameter]).tobytes() == np.asarray(value).tobytes()
-
-
-@pytest.mark.parametrize("name", ["braille_noDelay_bias_zero", "lif_norse"])
-def test_an_unchanged_network_gives_its_graph_back_also_after_it_was_saved(
-    shared_data: Path, tmp_path: Path, name: str
-) -> None:
-    path = shared_data / "nir" / f"{name}.nir"
-    save_spiking_network(import_network(path, dt=DT), tmp_path / "net.h5")
-    done = export_network(tmp_path / "net.h5", "nir", tmp_path / "again.nir")
-    assert [loss.what for loss in done.losses] == ["written as it was read"]
-    assert_equal_graphs(nir.read(tmp_path / "again.nir"), nir.read(path))
-
-
-def test_an_unchanged_graph_goes_back_even_where_no_reader_could_be_written_for(tmp_path: Path) -> None:
-    """Delays of its channels: `any` refuses them in a network of ours, but a graph that came with them goes back."""
-    nir.write(tmp_path / "graph.nir", recurrent("CubaLIF", 0))
-    network = import_network(tmp_path / "graph.nir", dt=DT)
-    assert NIR.problems(replace(network, provenance={}))
-    export_network(network, "nir", tmp_path / "again.nir")
-    assert_equal_graphs(nir.read(tmp_path / "again.nir"), nir.read(tmp_path / "graph.nir"))
-
-
-def test_a_named_reader_gets_a_graph_of_its_own_and_not_the_one_that_came(shared_data: Path) -> None:
-    network = import_network(shared_data / "nir" / "lif_norse.nir", dt=DT)
-    ours = replace(network, provenance={})
-    assert NIR.problems(network, reader="sinabs") == NIR.problems(ours, reader="sinabs") != ()
-    assert "written as it was read" not in {loss.what for loss in NIR.lower(network, reader="spikingjelly").losses}
-
-
-def test_a_changed_network_has_no_original_graph() -> None:
-    network = imported(recurrent("LIF", 0))
-    assert original_graph(network) is not None
-    first = network.projections[0]
-    weight = first.weight.copy()
-    weight[0, 0] = np.nextafter(weight[0, 0], np.inf)
-    changed = replace(network, projections=(replace(first, weight=weight), *network.projections[1:]))
-    assert fingerprint(changed) != fingerprint(network)
-    assert original_graph(changed) is None
-    assert original_graph(replace(network, dt=2 * DT)) is None
 
 
 def test_a_graph_survives_json_bit_for_bit() -> None:

@@ -241,7 +241,8 @@ def _in_parallel(
         local = joblib.Parallel(n_jobs=search.n_jobs, prefer="threads", return_as="generator_unordered")
         parts = local(jobs)
         try:
-            yield from parts
+            for part in parts:  # noqa: UP028 (`yield from` would pass a close on to joblib, which warns)
+                yield part
         finally:
             with warnings.catch_warnings():  # that jobs are cancelled is what Ctrl-C is for
                 warnings.simplefilter("ignore", UserWarning)
