@@ -20,7 +20,7 @@ from conformance_networks import NETWORKS, Conformance, subtracting
 
 from spikeport.snn.errors import RefusedError
 from spikeport.targets.approximations import APPROXIMATIONS
-from spikeport.targets.base import Lowering, Target
+from spikeport.targets.base import Exporter, Lowering, Runner, Target
 from spikeport.targets.registry import TARGETS, get_target
 
 ROOT = Path(__file__).parents[1]
@@ -68,13 +68,38 @@ def table(names: list[str]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def written(text: str, kind: str, names: list[str]) -> str:
+def summary() -> str:
+    """Markdown: a row for each target, from what it declares and from its column."""
+    rows = [
+        ["target", "what it is", "run", "export", "arithmetic", "refuses", "with a named loss", "extra"],
+        ["---"] * 8,
+    ]
+    for name, (target, choices) in columns().items():
+        if choices:
+            continue
+        verdicts = {case.name: lowered(target, case)[0] for case in NETWORKS.values()}
+        lists = ["; ".join(n for n, v in verdicts.items() if v == wanted) for wanted in (REFUSES, LOSS)]
+        if name == "nir":
+            lists = ["by reader", "by reader"]
+        runs = isinstance(target, Runner)
+        on = ", ".join(d for d in target.capabilities.devices if d != "cpu")
+        arithmetic = (
+            ", ".join(target.capabilities.dtypes) + (f"; {on} declared, not tested" if on else "") if runs else "-"
+        )
+        rows.append([
+            f"`{name}`", target.summary, "yes" if runs else "-", "yes" if isinstance(target, Exporter) else "-",
+            arithmetic, *(text or "-" for text in lists), f"`{target.extra}`" if target.extra else "-",
+        ])  # fmt: skip
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def written(text: str, kind: str, content: str) -> str:
     """`text` with the table between its marks made anew."""
     begin = BEGIN.format(kind)
     before, mark, rest = text.partition(begin)
     assert mark, f"no mark for {kind}"
     assert END in rest, f"no end of {kind}"
-    return f"{before}{begin}\n{table(names)}\n{rest[rest.index(END) :]}"
+    return f"{before}{begin}\n{content}\n{rest[rest.index(END) :]}"
 
 
 def pages() -> dict[Path, str]:
@@ -82,9 +107,10 @@ def pages() -> dict[Path, str]:
     names = list(columns())
     targets, readers = [n for n in names if " " not in n], [n for n in names if " " in n]
     readme, page = ROOT / "README.md", ROOT / "docs" / "targets.md"
+    start = written(readme.read_text(encoding="utf-8"), "summary", summary())
     return {
-        readme: written(readme.read_text(encoding="utf-8"), "targets", targets),
-        page: written(page.read_text(encoding="utf-8"), "readers", readers),
+        readme: written(start, "targets", table(targets)),
+        page: written(page.read_text(encoding="utf-8"), "readers", table(readers)),
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 from conformance_networks import NETWORKS
 
 from spikeport.snn.errors import InvalidNetworkError
-from spikeport.snn.measures.differences import differing, first_difference, parted_at
+from spikeport.snn.measures.differences import by_rounding, differing, first_difference, parted_at
 from spikeport.snn.recording import Recording, SpikeTrains
 
 CASE = NETWORKS["chain, delay 1"]
@@ -52,6 +52,19 @@ def test_without_a_trace_there_is_no_distance() -> None:
     assert first.distance is None
     assert first.as_dict()["v_found"] is None
     assert "mV" not in str(first)
+
+
+def test_differences_at_the_threshold_itself_are_told_from_others() -> None:
+    """Unit 0 of trial 0 is on the edge when it first differs, unit 1 is not; what follows belongs to the first."""
+    expected = CASE.expected()
+    v = expected.traces["a.v"].copy()
+    v[30, 0, 0] = 1.0 - 1e-12
+    expected = replace(expected, traces={**expected.traces, "a.v": v})
+    found = changed(expected, "a", (30, 0, 0), (50, 0, 0), (30, 0, 1))
+    assert differing(expected, found) == 3
+    assert by_rounding(expected, found, CASE.network) == 2
+    assert by_rounding(expected, found, CASE.network, margin=0) == 0
+    assert by_rounding(expected, expected, CASE.network) == 0
 
 
 def test_recordings_of_different_networks_are_refused() -> None:

@@ -198,13 +198,15 @@ def validation(found: Mapping[str, Any]) -> None:
                 print(f"{level}: {free[what]['undefined']} units have no {what}: {free[what]['undefined_when']}")
         if free.get("trials_that_part"):
             first = free["first_parted_s"]
-            print(f"{level}: parts from the level above in {free['trials_that_part']} trials, first after {first:g} s")
+            print(f"{level}: parts from the ideal in {free['trials_that_part']} trials, first after {first:g} s")
     for level in found["levels"][1:]:
         paired = found["accuracy"][level]["mcnemar"]
         print(f"{level}: against {paired['against']}, right only there {paired['only_there']}, only here "
               f"{paired['only_here']}, p {paired['p']:.3g} (McNemar)")  # fmt: skip
     for target, replay in found["replay"].items():
         differ = f"{replay['differing']} of {replay['compared']} spikes differ"
+        if replay["differing"]:
+            differ += f", {replay['by_rounding']} of them by rounding (v within 1e-9 mV of the threshold)"
         print(f"{target}: replay of {replay['trials']} trials, {differ}")
         if replay["first"] is not None:
             d = replay["first"]

@@ -29,10 +29,11 @@ REPLAYED = 2  # trials
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """A target's replay: how many spikes it was compared on, how many differ, and the first that does."""
+    """A target's replay: on how many spikes it was compared, how many differ, and the first that does (replay.py)."""
 
     compared: int
     differing: int
+    by_rounding: int
     trials: int
     silent_trials: int
     losses: tuple[Loss, ...]
@@ -40,7 +41,8 @@ class Replayed:
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            "compared": self.compared, "differing": self.differing, "trials": self.trials,
+            "compared": self.compared, "differing": self.differing,
+            "by_rounding": self.by_rounding, "trials": self.trials,
             "silent_trials": self.silent_trials, "losses": [str(loss) for loss in self.losses],
             "first": None if self.first is None else self.first.as_dict(),
         }  # fmt: skip
@@ -137,7 +139,7 @@ def _replay(
     traces = [f"{p.name}.v" for p in network.populations] if on.capabilities.records_v else []
     found: Replay = replay(on, network, inputs, replace(options, first_trial=first, record=traces), allow=allow)
     return Replayed(
-        compared=found.compared, differing=found.differing, trials=found.expected.n_batch,
-        silent_trials=found.silent_trials, losses=found.losses,
+        compared=found.compared, differing=found.differing, by_rounding=found.by_rounding,
+        trials=found.expected.n_batch, silent_trials=found.silent_trials, losses=found.losses,
         first=first_difference(found.expected, found.found, network),
     )  # fmt: skip

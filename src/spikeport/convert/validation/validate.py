@@ -47,11 +47,11 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class FreeRunning:
-    """One level against the rate model, and against the level above it where there is one.
+    """One level against the rate model, and against the ideal network, the first level, where it is another.
 
     correlation, error: lambda s against r, per unit.  output_rms: of the outputs against the rate model's, (n_out,).
-    coincidence: with the level above.  parted: for each trial, seconds until the first spike that differs from the
-    level above; None where none does.
+    coincidence: with the ideal.  parted: for each trial, seconds until the first spike that differs from the
+    ideal; None where none does.
     """
 
     name: str
@@ -136,7 +136,7 @@ def validate(
     """
     started = time.perf_counter()
     rule = _check(source, levels, task, trials, batch, rule)
-    sums = [_Sums.empty(source, level.network, levels[i - 1].name if i else None) for i, level in enumerate(levels)]
+    sums = [_Sums.empty(source, level.network, levels[0].name if i else None) for i, level in enumerate(levels)]
     right: dict[str, dict[str, list[Bools]]] = {
         name: {r: [] for r in task.rules} for name in [RATE, *(v.name for v in levels)]
     }
@@ -154,7 +154,7 @@ def validate(
             outputs = run.outputs[level.network.readouts[0].name]
             _judge(right[level.name], task, outputs, part, run.dt, "spiking")
             sums[i] = sums[i].add(level.network, rate.r, rate.outputs, source.dt, run, part, above)
-            above = run
+            above = run if above is None else above
         if progress is not None:
             progress(min(done + batch, trials), trials, "trials")
     verdicts = Verdicts(

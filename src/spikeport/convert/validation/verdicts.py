@@ -16,7 +16,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Verdicts:
-    """right: level -> rule -> (trials,) bool, the same trials everywhere; the first level is the reference."""
+    """right: level -> rule -> (trials,) bool, the same trials everywhere; the rate model first, then the ideal."""
 
     right: Mapping[str, Mapping[str, Bools]]
     rule: str
@@ -40,8 +40,9 @@ class Verdicts:
             found[level] = {**by_rule[self.rule], "rule": self.rule, "trials": int(self.right[level][self.rule].size),
                             "by_rule": by_rule}  # fmt: skip
         for level in levels[1:]:
-            only_above, only_here, p = self.paired(levels[levels.index(level) - 1], level)
+            against = levels[0] if level == levels[1] else levels[1]  # the ideal network: with the rate model
+            only_above, only_here, p = self.paired(against, level)
             found[level]["mcnemar"] = {
-                "against": levels[levels.index(level) - 1], "only_there": only_above, "only_here": only_here, "p": p,
+                "against": against, "only_there": only_above, "only_here": only_here, "p": p,
             }  # fmt: skip
         return found

@@ -13,6 +13,10 @@ from spikeport.snn.neurons import per_unit
 from spikeport.snn.recording import Recording, SpikeTrains
 from spikeport.snn.spiking import SpikingNetwork
 
+MARGIN = (
+    1e-9  # mV: a thousand times what 20,000 steps of float64 add up to near 50 mV; far below what moves a real unit
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
@@ -60,6 +64,26 @@ def first_difference(expected: Recording, found: Recording, network: SpikingNetw
     candidates = [d for p in network.populations if (d := _first(expected, found, network, p.name)) is not None]
     order = [p.name for p in network.populations]
     return min(candidates, key=lambda d: (d.step, d.trial, order.index(d.population), d.neuron), default=None)
+
+
+def by_rounding(expected: Recording, found: Recording, network: SpikingNetwork, margin: float = MARGIN) -> int:
+    """How many differences, of a replay, belong to units whose first one was decided by rounding.
+
+    There the expected v is within `margin` mV of its threshold: another order of the same additions, and the spike
+    comes or stays away. In a replay units do not touch each other, so what the same unit does later in that trial follows
+    from it. expected: with v of every population recorded.
+    """
+    count = 0
+    for p in network.populations:
+        keys, _, _ = _net(expected.spikes[p.name], found.spikes[p.name])
+        _, n_batch, n = expected.spikes[p.name].shape
+        owner = keys % (n_batch * n)  # (trial, unit)
+        v = expected.traces[f"{p.name}.v"].reshape(-1, n_batch * n)
+        top = np.tile(per_unit(p.neuron.v_threshold, n), n_batch)
+        _, first, which = np.unique(owner, return_index=True, return_inverse=True)  # keys are in order of time
+        near = np.abs(v[keys[first] // (n_batch * n), owner[first]] - top[owner[first]]) <= margin
+        count += int(near[which].sum())
+    return count
 
 
 def parted_at(expected: SpikeTrains, found: SpikeTrains) -> Sequence[int | None]:
