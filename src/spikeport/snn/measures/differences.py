@@ -70,8 +70,8 @@ def by_rounding(expected: Recording, found: Recording, network: SpikingNetwork, 
     """How many differences, of a replay, belong to units whose first one was decided by rounding.
 
     There the expected v is within `margin` mV of its threshold: another order of the same additions, and the spike
-    comes or stays away. In a replay units do not touch each other, so what the same unit does later in that trial follows
-    from it. expected: with v of every population recorded.
+    comes or stays away. In a replay units do not touch each other, so what the same unit does later in that trial
+    follows from it. expected: with v of every population recorded.
     """
     count = 0
     for p in network.populations:
