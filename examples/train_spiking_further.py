@@ -46,4 +46,5 @@ for k in range(8):
     print(f"step {k}: loss {loss.item():.4f}, {int(spikes['rec'].sum())} spikes")
 
 trained = module.network()  # a SpikingNetwork again, to save, to run anywhere, to export
-print(f"largest change of a weight: {np.abs(trained.projections[1].weight - network.projections[1].weight).max():.4f} mV s")
+change = np.abs(trained.projections[1].weight - network.projections[1].weight).max()
+print(f"largest change of a recurrent weight: {change:.4f} mV s")

@@ -108,7 +108,7 @@ def _cell_arrays(cell: Cell, ms: float) -> dict[str, Array]:
         "V_th": step.threshold,
         "V_reset": step.reset,
         "I_e": step.constant,
-        "t_ref": np.asarray(step.refractory * ms),
+        "t_ref": step.refractory.astype(np.float64) * ms,
     }
 
 

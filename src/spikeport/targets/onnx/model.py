@@ -74,7 +74,7 @@ def _graph(graph: Graph) -> onnx.GraphProto:
 def _node(node: Any, dtype: str) -> onnx.NodeProto:
     from onnx import helper
 
-    attributes = dict(node.attributes)
+    attributes: dict[str, Any] = dict(node.attributes)
     if node.op == "Cast":
         attributes = {"to": _type(attributes["kind"], dtype)}
     if "body" in attributes:
