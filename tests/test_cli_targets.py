@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from conformance_networks import plain
+from require import missing
 from small_models import DT, follower, write_trials
 from typer.testing import CliRunner, Result
 
@@ -203,6 +204,16 @@ def test_a_wrong_call_of_export_exits_with_2_and_costs_no_file(
     assert done.exit_code == 2
     assert message in done.stderr
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("target", ["brian2", "pynn"])
+def test_export_names_every_file_that_it_wrote(target: str, simple: Path, tmp_path: Path) -> None:
+    if checking.missing_modules(get_target(target)):
+        missing(get_target(target).extra, f"{target} is not installed")
+    before = set(tmp_path.iterdir())
+    found = parsed(call("export", simple, "--target", target, "-o", tmp_path / "out.py", "--json"))
+    assert {Path(p) for p in [found["output"], *found["beside"]]} == set(tmp_path.iterdir()) - before
+    assert len(found["beside"]) == 1
 
 
 def test_export_says_what_it_wrote(kim: Path, tmp_path: Path) -> None:

@@ -146,7 +146,8 @@ def export(found: Mapping[str, Any]) -> None:
     print(f"target {found['target']}" + (f", {made}" if made else ""))
     for loss in found["losses"]:
         print(f"loss                {loss['where']}: {loss['what']} ({loss['how_much']})")
-    print(f"\nwrote {found['output']}")
+    beside = "".join(f", and {path} beside it" for path in found["beside"])
+    print(f"\nwrote {found['output']}{beside}")
 
 
 def imported(found: Mapping[str, Any]) -> None:

@@ -121,10 +121,12 @@ class Runner(Target, Protocol):
 
 @runtime_checkable
 class Exporter(Target, Protocol):
-    """A target that writes a file. suffix: what its name ends with, say ".onnx"."""
+    """A target that writes a file. suffix: what its name ends with, say ".onnx"; beside: of files that go with it."""
 
     @property
     def suffix(self) -> str: ...
+    @property
+    def beside(self) -> tuple[str, ...]: ...
 
     def export(self, lowering: Lowering, path: Path, *, overwrite: bool = False) -> Path: ...
 

@@ -20,17 +20,20 @@ from spikeport.targets.checking import exporter
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """What was written, and what it gave up, with permission."""
+    """What was written, and what it gave up, with permission. beside: files that belong to `path`."""
 
     target: str
     path: Path
+    beside: tuple[Path, ...]
     losses: tuple[Loss, ...]
     choices: dict[str, str]
 
     def as_dict(self) -> dict[str, Any]:
         """What `spikeport export --json` prints."""
         losses = [{"what": loss.what, "where": loss.where, "how_much": loss.how_much} for loss in self.losses]
-        return {"target": self.target, "output": str(self.path), "losses": losses, "choices": self.choices}
+        beside = [str(path) for path in self.beside]
+        return {"target": self.target, "output": str(self.path), "beside": beside, "losses": losses,
+                "choices": self.choices}  # fmt: skip
 
 
 @runtime_checkable
@@ -64,11 +67,12 @@ def export_network(
                 f"{to.name}: cannot take a rate network, only spiking ones",
                 hint="spikeport convert FILE --task TASK -o net.h5   makes it spike",
             )
-        return Export(target=target, path=to.export_rate(network, Path(path), overwrite=overwrite, **chosen), losses=(),
-                      choices=chosen)  # fmt: skip
+        written = to.export_rate(network, Path(path), overwrite=overwrite, **chosen)
+        return Export(target=target, path=written, beside=(), losses=(), choices=chosen)
     lowering = to.lower(network, allow=allow, **chosen)
     written = to.export(lowering, Path(path), overwrite=overwrite)
-    return Export(target=target, path=written, losses=lowering.losses, choices=chosen)
+    beside = tuple(written.with_suffix(suffix) for suffix in to.beside)
+    return Export(target=target, path=written, beside=beside, losses=lowering.losses, choices=chosen)
 
 
 def _load(path: str | Path) -> SpikingNetwork | RateNetwork:

@@ -38,6 +38,7 @@ class Brian2:
     extra: str = "brian2"
     requires: tuple[str, ...] = ("brian2",)
     suffix: str = ".py"
+    beside: tuple[str, ...] = (".weights.npz",)
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"codegen": CODEGEN})
     capabilities: Capabilities = _CAPABILITIES
 

@@ -52,6 +52,7 @@ class PyNN:
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     capabilities: Capabilities = CAPABILITIES
     suffix: str = ".py"
+    beside: tuple[str, ...] = (".npz",)
 
     def problems(self, network: SpikingNetwork, **choices: str) -> tuple[Problem, ...]:
         return (*nest_problems(network, self.capabilities), *_own_problems(network))

@@ -33,6 +33,7 @@ class NIRTarget:
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"reader": tuple(READERS)})
     capabilities: Capabilities = ANY.capabilities
     suffix: str = ".nir"
+    beside: tuple[str, ...] = ()
 
     def problems(self, network: SpikingNetwork, **choices: str) -> tuple[Problem, ...]:
         reader = READERS[check_choices(self, choices)["reader"]]

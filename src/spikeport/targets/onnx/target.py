@@ -43,6 +43,7 @@ class ONNX:
     extra: str = "onnx"
     requires: tuple[str, ...] = ("onnx", "onnxruntime")
     suffix: str = ".onnx"
+    beside: tuple[str, ...] = ()
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=_choices)
     capabilities: Capabilities = CAPABILITIES
 
