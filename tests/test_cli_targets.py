@@ -113,6 +113,22 @@ def test_a_wrong_call_of_check_exits_with_2(simple: Path, arguments: list[str], 
     assert all(part in done.stderr for part in parts), done.stderr
 
 
+def test_a_choice_goes_to_the_targets_that_have_it(simple: Path) -> None:
+    found = parsed(call("check", simple, "--all-targets", "--for", "norse", "--json"))
+    (row,) = [row for row in found["targets"] if row["target"] == "nir"]
+    assert (row["takes"], row["losses"]) == (True, [])
+    done = call("check", simple, "--target", "engine", "--for", "norse")
+    assert (done.exit_code, "none of these targets has such a choice" in done.stderr) == (2, True)
+
+
+def test_choices_without_an_option_of_their_own_are_set_by_name(simple: Path, tmp_path: Path) -> None:
+    done = call("export", simple, "--target", "onnx", "-o", tmp_path / "v.onnx", "--set", "traces=v", "--json")
+    assert parsed(done)["choices"]["traces"] == "v"
+    for text, part in {"traces": "is not NAME=VALUE", "traces=all": "must be one of none, v"}.items():
+        done = call("export", simple, "--target", "onnx", "-o", tmp_path / "w.onnx", "--set", text)
+        assert (done.exit_code, part in done.stderr) == (2, True), done.stderr
+
+
 # targets
 
 

@@ -34,6 +34,9 @@ RuleName = Annotated[
 Allow = Annotated[
     str | None, typer.Option(help="Features that the target may give up, A,B,C; each becomes a named loss.")
 ]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="NAME=VALUE, another choice of the target; see `spikeport targets`.")
+]
 Reader = Annotated[str | None, typer.Option("--for", help="nir: the reader that the file is for.")]
 
 
@@ -72,9 +75,16 @@ def names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
 
 
-def choices(**given: str | None) -> dict[str, str]:
-    """The choices that were made on the command line."""
-    return {name: value for name, value in given.items() if value is not None}
+def choices(more: list[str] | None = None, **given: str | None) -> dict[str, str]:
+    """The choices that were made on the command line, by options of their own or by --set NAME=VALUE."""
+    found = {name: value for name, value in given.items() if value is not None}
+    for text in more or ():
+        name, sign, value = text.partition("=")
+        if not (name and sign and value):
+            raise SpikeportError(f"--set {text}: is not NAME=VALUE", hint="spikeport targets   lists them")
+        if found.setdefault(name, value) != value:
+            raise SpikeportError(f"--set {text}: {name} is {found[name]} already")
+    return found
 
 
 def check_kept(output: Path, *inputs: Path | str) -> None:

@@ -15,6 +15,7 @@ from spikeport.commands import (
     Reader,
     RuleName,
     Seed,
+    Set,
     TaskName,
     check_kept,
     choices,
@@ -40,6 +41,7 @@ def run(
     batch: Annotated[int, typer.Option(help="Trials at a time.")] = 20,
     quiet: Annotated[bool, typer.Option("--no-noise", help="Without the membrane noise.")] = False,
     codegen: Annotated[str | None, typer.Option(help="brian2: numpy, cython or cpp_standalone.")] = None,
+    more: Set = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the recording: spikes and outputs (.h5).")
     ] = None,
@@ -61,7 +63,7 @@ def run(
         result = run_network(
             network, task, target=target, trials=trials, first=first, seed=seed, rule=rule, dtype=dtype, device=device,
             allow=names(allow), batch=batch, with_noise=not quiet, keep=output is not None, progress=report,
-            **choices(codegen=codegen),
+            **choices(more, codegen=codegen),
         )  # fmt: skip
     if output is not None and result.recording is not None:
         save_recording(result.recording, output, overwrite=force)
@@ -76,6 +78,7 @@ def check(
     all_targets: Annotated[bool, typer.Option("--all-targets", help="Every target.")] = False,
     allow: Allow = None,
     reader: Reader = None,
+    more: Set = None,
     as_json: Json = False,
 ) -> int:
     """Say which targets take a network, and why the others refuse it.
@@ -88,7 +91,7 @@ def check(
 
     if bool(target) == all_targets:
         raise SpikeportError("check: name a target, or all of them", hint="--target nir, or --all-targets")
-    verdicts = check_network(network, target, allow=names(allow), **choices(reader=reader))
+    verdicts = check_network(network, target, allow=names(allow), **choices(more, reader=reader))
     emit({"network": str(network), "targets": [v.as_dict() for v in verdicts]}, show.check, as_json)
     return 0 if all_targets or all(v.takes for v in verdicts) else 1
 
@@ -103,6 +106,7 @@ def export(
     reader: Reader = None,
     form: Annotated[str | None, typer.Option(help="onnx: step or sequence.")] = None,
     dtype: Annotated[str | None, typer.Option(help="onnx: float64 or float32.")] = None,
+    more: Set = None,
     allow: Allow = None,
     force: Force = False,
     as_json: Json = False,
@@ -120,7 +124,7 @@ def export(
     foreign = network.is_file() and network.suffix.lower() in (".mat", ".npz", ".safetensors")  # an .h5 says what it is
     given = load_source(network) if foreign else network
     done = export_network(given, target, output, allow=names(allow), overwrite=force,
-                          **choices(reader=reader, form=form, dtype=dtype))  # fmt: skip
+                          **choices(more, reader=reader, form=form, dtype=dtype))  # fmt: skip
     emit(done.as_dict(), show.export, as_json)
     return 0
 

@@ -166,6 +166,9 @@ def imported(found: Mapping[str, Any]) -> None:
     _written(found["output"], "spikeport inspect {}", "")
 
 
+SHORT = {"reader": "--for", "form": "--form", "dtype": "--dtype", "codegen": "--codegen"}  # choices with an option
+
+
 def targets(found: Mapping[str, Any]) -> None:
     """The result of `targets`."""
     width = max(len(row["target"]) for row in found["targets"])
@@ -174,7 +177,8 @@ def targets(found: Mapping[str, Any]) -> None:
         state = "installed" if row["installed"] else f"missing: {row['fix']}"
         print(f"{row['target']:<{width}}  {does:<11}  {row['summary']}; {state}")
         for name, values in row["choices"].items():
-            print(f"{'':<{width}}  {'':<11}  {'--for' if name == 'reader' else '--' + name}: {', '.join(values)}")
+            option = SHORT.get(name, f"--set {name}=")
+            print(f"{'':<{width}}  {'':<11}  {option}: {', '.join(values)}")
 
 
 def validation(found: Mapping[str, Any]) -> None:

@@ -47,11 +47,19 @@ def check_network(
     allow: Collection[str] = (),
     **choices: str,
 ) -> tuple[Verdict, ...]:
-    """What each target says of `network`, without running it or importing its framework; default: every target."""
+    """What each target says of `network`, without running it or importing its framework; default: every target.
+
+    choices: each goes to the targets that have it.
+    """
     network = network if isinstance(network, SpikingNetwork) else load_spiking_network(network)
-    return tuple(
-        _verdict(get_target(name), network, allow, choices) for name in (TARGETS if targets is None else targets)
-    )
+    asked = [get_target(name) for name in (TARGETS if targets is None else targets)]
+    homeless = [name for name in choices if not any(name in target.choices for target in asked)]
+    if homeless:
+        raise SpikeportError(
+            f"{', '.join(homeless)}: none of these targets has such a choice", hint="spikeport targets"
+        )
+    mine = [{name: value for name, value in choices.items() if name in target.choices} for target in asked]
+    return tuple(_verdict(target, network, allow, chosen) for target, chosen in zip(asked, mine, strict=True))
 
 
 def _verdict(target: Target, network: SpikingNetwork, allow: Collection[str], choices: dict[str, str]) -> Verdict:
