@@ -60,7 +60,7 @@ $(VENV)/dev: $(SETUP) $(BROKEN)
 	@$(prepare)
 	@echo "Installing spikeport, torch and the tools into $(VENV), some minutes the first time ..."
 	@$(PIP) install "$$(grep ^torch== constraints.txt)" --constraint constraints.txt
-	@$(PIP) install --editable '.[train,dask,brian2,snntorch,nest,onnx,nir,docs,dev]' nirtorch --constraint constraints.txt
+	@$(PIP) install --editable '.[train,dask,brian2,snntorch,nest,onnx,nir,measures,docs,dev]' nirtorch --constraint constraints.txt
 	@$(PIP) install --no-deps $(BARE)
 	@$(PIP) install $(READERS) --constraint constraints.txt
 	@touch $(VENV)/core $@
