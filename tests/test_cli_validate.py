@@ -72,6 +72,8 @@ def test_a_requirement_that_fails_exits_with_1_and_says_which(files: dict[str, P
         (["--junit", "nowhere/j.xml"], "cannot be written"),
         (["--trials", "0"], "trials: 0, must be at least 1"),
         (["--rule", "mode"], "rule 'mode'"),
+        (["--first", "10", "--trials", "3"], "trials: 3 from 10 on, the file has 12"),
+        (["--targets", "reference", "--dtype", "float32"], "dtype 'float32': target reference has float64"),
     ],
 )
 def test_a_wrong_call_exits_with_2(files: dict[str, Path], options: list[str], part: str) -> None:

@@ -19,8 +19,8 @@ def validate(
     targets: Annotated[
         str | None, typer.Option(help="Targets to validate too, A,B,C; see `spikeport targets`.")
     ] = None,
-    trials: Annotated[int, typer.Option(help="Trials; the first two are replayed too.")] = 100,
-    first: Annotated[int, typer.Option(help="The first trial's number, beyond those of the conversion.")] = 2000,
+    trials: Annotated[int | None, typer.Option(help="Trials, the first two replayed too [100; of a file's].")] = None,
+    first: Annotated[int | None, typer.Option(help="The first trial's number [2000; of a file 0].")] = None,
     seed: Seed = 0,
     rule: RuleName = None,
     require: Annotated[

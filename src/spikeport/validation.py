@@ -11,6 +11,7 @@ from spikeport.convert.sources import load_source
 from spikeport.convert.validation.gate import Verdict, judge, parse_requirements
 from spikeport.convert.validation.levels import Level, engine_level
 from spikeport.convert.validation.validate import Progress, Validation, validate
+from spikeport.snn.errors import SpikeportError
 from spikeport.snn.files import load_spiking_network
 from spikeport.snn.losses import Loss
 from spikeport.snn.measures.differences import Difference, first_difference
@@ -19,12 +20,13 @@ from spikeport.snn.rate import RateNetwork
 from spikeport.snn.recording import Recording
 from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.tasks import Task, get_task
-from spikeport.targets.base import Runner, RunOptions, check_choices
+from spikeport.targets.base import Runner, RunOptions, check_choices, run_problems
 from spikeport.targets.checking import runner
 from spikeport.targets.replay import Replay, replay
 
 IDEAL = "ideal"
 REPLAYED = 2  # trials
+TRIALS, FIRST = 100, 2000  # of a task that makes as many as one asks for; a conversion uses those before FIRST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +81,8 @@ def validate_network(
     task: Task | str | Path,
     *,
     targets: Sequence[str] = (),
-    trials: int = 100,
-    first: int = 2000,
+    trials: int | None = None,
+    first: int | None = None,
     seed: int = 0,
     rule: str | None = None,
     require: Sequence[str] = (),
@@ -93,15 +95,22 @@ def validate_network(
     """Put the rate model `against`, the ideal spiking network and each of `targets` beside each other on `task`.
 
     require: "accuracy>=0.95" and the like, checked on every level (gate.py).  allow: what a target may give up, by
-    feature; it is then a named loss.  first: the first trial's number, beyond those of a conversion by default.
+    feature; it is then a named loss.  first: the first trial's number (default: 2000, beyond those of a conversion; of
+    a file 0).  trials: how many (default: 100, or as many as a file has left).
     """
     requirements = parse_requirements(require)
     network = network if isinstance(network, SpikingNetwork) else load_spiking_network(network)
     source = against if isinstance(against, RateNetwork) else load_source(against)
     task = get_task(task) if isinstance(task, (str, Path)) else task
     runners = [runner(name) for name in targets]
-    if getattr(task, "n_trials", None) is not None:  # a file's trials end
-        first, trials = 0, min(trials, int(getattr(task, "n_trials", trials)))
+    wrong = [problem for on in runners for problem in run_problems(on, dtype, device)]
+    if wrong:
+        raise SpikeportError("targets cannot run like that", wrong, hint="spikeport targets")
+    available: int | None = getattr(task, "n_trials", None)
+    if first is None:
+        first = FIRST if available is None else 0
+    if trials is None:
+        trials = TRIALS if available is None else min(TRIALS, available - first)
     options = RunOptions(seed=seed, with_noise=with_noise, dtype=dtype, device=device)
     levels = [engine_level(network, seed=seed, with_noise=with_noise, name=IDEAL)]
     levels += [_level(on, network, allow, options) for on in runners]

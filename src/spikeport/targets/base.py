@@ -175,6 +175,16 @@ def title(network: SpikingNetwork) -> str:
     return f"network '{file}'" if file else "this network"
 
 
+def run_problems(target: Target, dtype: str, device: str) -> list[str]:
+    """Why the target cannot compute in `dtype` on `device`, by its capabilities."""
+    can, found = target.capabilities, []
+    if dtype not in can.dtypes:
+        found.append(f"dtype '{dtype}': target {target.name} has {', '.join(can.dtypes)}")
+    if device not in can.devices:
+        found.append(f"device '{device}': target {target.name} has {', '.join(can.devices)}")
+    return found
+
+
 def check_choices(target: Target, choices: Mapping[str, str]) -> dict[str, str]:
     """`choices` with the defaults filled in; an unknown name or value is refused."""
     wrong = [f"{name}: {target.name} has no such choice" for name in choices if name not in target.choices]

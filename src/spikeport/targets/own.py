@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,24 +10,23 @@ from spikeport.snn.drive import Inputs
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.recording import Recording
 from spikeport.snn.spiking import SpikingNetwork
-from spikeport.targets.base import Lowering, RunOptions, approximated
+from spikeport.targets.base import Lowering, RunOptions, approximated, run_problems
 from spikeport.targets.capabilities import Capabilities, Problem, check
 
-_SOURCE = "spikeport.snn.reference, which is the meaning of a network"
-_ENGINE = Capabilities(dtypes=("float64", "float32"), source=_SOURCE)
-_REFERENCE = Capabilities(source=_SOURCE)
+Simulate = Callable[[SpikingNetwork, Inputs | None, RunOptions], Recording]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Engine:
-    """The fast simulator: it takes every network as it is."""
+class Own:
+    """A simulator of ours: it takes every network as it is."""
 
-    name: str = "engine"
-    summary: str = "spikeport's fast simulator (numba)"
+    name: str
+    summary: str
+    capabilities: Capabilities
+    simulate: Simulate
     extra: str = ""
     requires: tuple[str, ...] = ()
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    capabilities: Capabilities = _ENGINE
 
     def problems(self, network: SpikingNetwork, **choices: str) -> tuple[Problem, ...]:
         return check(network, self.capabilities)
@@ -37,37 +36,24 @@ class Engine:
         return Lowering(target=self.name, source=network, network=lowered, losses=losses)
 
     def run(self, lowering: Lowering, inputs: Inputs | None, options: RunOptions) -> Recording:
-        from spikeport.snn import engine
-
-        if options.noise_values is not None:
-            raise SpikeportError(
-                "engine: it draws its noise itself, and takes no noise_values", hint="target reference"
-            )
-        return engine.simulate(lowering.network, inputs, dtype=options.dtype, **_shared(options))
+        problems = run_problems(self, options.dtype, options.device)
+        if problems:
+            raise SpikeportError(f"{self.name}: cannot run like that", problems, hint="spikeport targets")
+        return self.simulate(lowering.network, inputs, options)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """The slow, obvious simulator that judges every other one."""
+def _on_engine(network: SpikingNetwork, inputs: Inputs | None, options: RunOptions) -> Recording:
+    from spikeport.snn import engine
 
-    name: str = "reference"
-    summary: str = "the simulator that judges the others (NumPy, slow)"
-    extra: str = ""
-    requires: tuple[str, ...] = ()
-    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    capabilities: Capabilities = _REFERENCE
+    if options.noise_values is not None:
+        raise SpikeportError("engine: it draws its noise itself, and takes no noise_values", hint="target reference")
+    return engine.simulate(network, inputs, dtype=options.dtype, **_shared(options))
 
-    def problems(self, network: SpikingNetwork, **choices: str) -> tuple[Problem, ...]:
-        return check(network, self.capabilities)
 
-    def lower(self, network: SpikingNetwork, *, allow: Collection[str] = (), **choices: str) -> Lowering:
-        lowered, losses = approximated(self, network, allow)
-        return Lowering(target=self.name, source=network, network=lowered, losses=losses)
+def _on_reference(network: SpikingNetwork, inputs: Inputs | None, options: RunOptions) -> Recording:
+    from spikeport.snn import reference
 
-    def run(self, lowering: Lowering, inputs: Inputs | None, options: RunOptions) -> Recording:
-        from spikeport.snn import reference
-
-        return reference.simulate(lowering.network, inputs, noise_values=options.noise_values, **_shared(options))
+    return reference.simulate(network, inputs, noise_values=options.noise_values, **_shared(options))
 
 
 def _shared(options: RunOptions) -> dict[str, Any]:
@@ -75,5 +61,16 @@ def _shared(options: RunOptions) -> dict[str, Any]:
     return {name: getattr(options, name) for name in names}
 
 
-ENGINE = Engine()
-REFERENCE = Reference()
+_SOURCE = "spikeport.snn.reference, which is the meaning of a network"
+ENGINE = Own(
+    name="engine",
+    summary="spikeport's fast simulator (numba)",
+    capabilities=Capabilities(dtypes=("float64", "float32"), source=_SOURCE),
+    simulate=_on_engine,
+)
+REFERENCE = Own(
+    name="reference",
+    summary="the simulator that judges the others (NumPy, slow)",
+    capabilities=Capabilities(source=_SOURCE),
+    simulate=_on_reference,
+)

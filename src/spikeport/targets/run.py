@@ -17,7 +17,7 @@ from spikeport.snn.measures import wilson
 from spikeport.snn.recording import Recording, join
 from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.tasks import Task, get_task
-from spikeport.targets.base import Runner, RunOptions, check_choices
+from spikeport.targets.base import Runner, RunOptions, check_choices, run_problems
 from spikeport.targets.checking import runner
 
 CHUNK = 20  # trials at a time, for memory and for the progress bar
@@ -158,12 +158,7 @@ def check_run(
     network: SpikingNetwork, task: Task, on: Runner, dtype: str, device: str, rule: str | None, batch: int
 ) -> str:
     """Refuse a run that cannot be, all problems at once; the rule that will judge it."""
-    can = on.capabilities
-    problems = []
-    if dtype not in can.dtypes:
-        problems.append(f"dtype '{dtype}': target {on.name} has {', '.join(can.dtypes)}")
-    if device not in can.devices:
-        problems.append(f"device '{device}': target {on.name} has {', '.join(can.devices)}")
+    problems = run_problems(on, dtype, device)
     if batch < 1:
         problems.append(f"batch: {batch}, must be at least 1")
     held = network.held_inputs

@@ -135,7 +135,7 @@ def validate(
     rule: of the task (default: its first).  batch: trials at a time.
     """
     started = time.perf_counter()
-    rule = _check(source, levels, task, trials, batch, rule)
+    rule = _check(source, levels, task, first, trials, batch, rule)
     sums = [_Sums.empty(source, level.network, levels[0].name if i else None) for i, level in enumerate(levels)]
     right: dict[str, dict[str, list[Bools]]] = {
         name: {r: [] for r in task.rules} for name in [RATE, *(v.name for v in levels)]
@@ -227,7 +227,9 @@ def _score(scores: Scores) -> dict[str, Any]:
             "undefined_when": scores.undefined_when if scores.n_undefined else None}  # fmt: skip
 
 
-def _check(source: RateNetwork, levels: Sequence[Level], task: Task, trials: int, batch: int, rule: str | None) -> str:
+def _check(
+    source: RateNetwork, levels: Sequence[Level], task: Task, first: int, trials: int, batch: int, rule: str | None
+) -> str:
     """Refuse what cannot be compared, all problems at once; the rule in use."""
     problems = [f"{name}: {n}, must be at least 1" for name, n in (("trials", trials), ("batch", batch)) if n < 1]
     if not levels:
@@ -242,8 +244,10 @@ def _check(source: RateNetwork, levels: Sequence[Level], task: Task, trials: int
     if rule is not None and rule not in task.rules:
         problems.append(f"rule '{rule}': the task has {', '.join(task.rules)}")
     available: int | None = getattr(task, "n_trials", None)
-    if available is not None and trials > available:
-        problems.append(f"trials: {trials}, the file has {available}")
+    if first < 0:
+        problems.append(f"first: {first}, must be 0 or more")
+    elif available is not None and first + trials > available:
+        problems.append(f"trials: {trials} from {first} on, the file has {available}")
     if problems:
         raise SpikeportError("these levels cannot be compared", problems, hint="spikeport inspect FILE   shows each")
     return task.rules[0] if rule is None else rule

@@ -101,7 +101,7 @@ def run(
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One thread, then as many as before: to wake a second one costs more than a step, and where other programs want
-    the processor too it takes milliseconds (measured: 5 to 10 times the time of a run).
+    the processor too it takes long. By how much is not measured cleanly: one pair of runs, under changing load.
     """
     import torch
 

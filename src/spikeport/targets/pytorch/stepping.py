@@ -16,7 +16,7 @@ from torch import Tensor
 from spikeport.snn.integrators import FLUSH_EVERY
 from spikeport.targets.pytorch.population import FromSpikes, PopulationBlock, States, flushed
 
-DENSE = 0.1  # of all units spiking in one step: above, one product with all weights takes less time
+DENSE = 0.1  # of all units spiking in one step: above, one product with all weights. A guess, not measured
 
 
 @dataclass
