@@ -25,6 +25,7 @@ from spikeport.snn.measures import (
     distance,
     fano_factor,
     mcnemar,
+    paired_difference,
     principal_components,
     rates_hz,
 )
@@ -214,6 +215,31 @@ def test_mcnemar_is_the_exact_binomial_test(only_a: int, only_b: int) -> None:
     n = only_a + only_b
     expected = stats.binomtest(only_a, n).pvalue if n else 1.0
     assert mcnemar(a, b) == (only_a, only_b, pytest.approx(expected))
+
+
+@given(arrays(np.bool_, (2, 30)))
+@LAW
+def test_a_paired_difference_is_in_its_interval_and_turns_its_sign_with_the_order(right: NDArray[np.bool_]) -> None:
+    d, (low, high) = paired_difference(*right)
+    assert d == pytest.approx(right[1].mean() - right[0].mean())
+    assert -1 - 1e-12 <= low <= d + 1e-12
+    assert d - 1e-12 <= high <= 1 + 1e-12
+    back, (other_low, other_high) = paired_difference(right[1], right[0])
+    assert (back, other_low, other_high) == pytest.approx((-d, -high, -low), abs=1e-12)
+
+
+@pytest.mark.parametrize(("p_a", "lost", "won"), [(0.95, 0.1, 0.02), (0.6, 0.3, 0.1), (0.98, 0.02, 0.5)])
+def test_the_interval_of_a_paired_difference_covers_the_true_one_in_95_of_100(
+    p_a: float, lost: float, won: float
+) -> None:
+    rng = np.random.default_rng(0)
+    truth, covered, runs = (1 - p_a) * won - p_a * lost, 0, 2000
+    for _ in range(runs):
+        a = rng.random(100) < p_a
+        b = np.where(a, rng.random(100) >= lost, rng.random(100) < won)
+        _, (low, high) = paired_difference(a, b)
+        covered += low <= truth <= high
+    assert covered / runs > 0.935
 
 
 # distances of trains, by libraries

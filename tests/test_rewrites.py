@@ -17,6 +17,7 @@ from spikeport.snn import reference
 from spikeport.snn.errors import UnsupportedError
 from spikeport.snn.neurons import LIF, per_unit
 from spikeport.snn.recording import Recording
+from spikeport.snn.open_loop import open_loop, with_replay
 from spikeport.snn.spiking import SpikingNetwork, Uniform
 from spikeport.snn.synapses import DoubleExponential, Exponential
 from spikeport.targets.base import Lowering
@@ -28,8 +29,6 @@ from spikeport.targets.rewrites import (
     constant_samples,
     leak_as_bias,
     normalised,
-    open_loop,
-    with_replay,
 )
 
 PROPERTY = settings(deadline=None, derandomize=True, max_examples=60, suppress_health_check=list(HealthCheck))

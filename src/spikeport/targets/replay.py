@@ -14,10 +14,10 @@ from spikeport.snn import engine
 from spikeport.snn.drive import Inputs
 from spikeport.snn.losses import Loss
 from spikeport.snn.measures.differences import by_rounding, differing
+from spikeport.snn.open_loop import open_loop, with_replay
 from spikeport.snn.recording import Recording
 from spikeport.snn.spiking import SpikingNetwork
 from spikeport.targets.base import Runner, RunOptions, check_choices
-from spikeport.targets.rewrites import open_loop, with_replay
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,23 +4,19 @@
     leak_as_bias    v_leak 0, what it was becomes bias
     bias_as_input   a bias becomes a held input of constant 1
     at_or_above     for targets that spike at v >= threshold
-    open_loop       each population's spikes come from a recording: replay
 
-All but the last change no unit's inputs and no names, so a recording of the rewritten network has the same spikes.
+None changes a unit's inputs or names, so a recording of the rewritten network has the same spikes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from spikeport.snn.drive import Inputs
 from spikeport.snn.errors import UnsupportedError
 from spikeport.snn.neurons import Array, per_unit
-from spikeport.snn.recording import Recording, SpikeTrains
-from spikeport.snn.spiking import HeldInput, Population, Projection, SpikeInput, SpikingNetwork, Uniform
+from spikeport.snn.spiking import HeldInput, Population, Projection, SpikingNetwork, Uniform
 
 Scale = tuple[Array, Array]
 
@@ -100,28 +96,3 @@ def bias_as_input(network: SpikingNetwork) -> SpikingNetwork:
 def constant_samples(n_batch: int) -> Array:
     """What the input `constant` is given: (1, batch, 1) ones, held for ever."""
     return np.ones((1, n_batch, 1))
-
-
-def open_loop(network: SpikingNetwork, recording: Recording) -> tuple[SpikingNetwork, dict[str, SpikeTrains]]:
-    """Replay: every projection from a population comes from a spike input instead, fed from `recording`; no noise.
-
-    Returns the network and the inputs to add, name -> SpikeTrains. Then each unit gets exactly what it got in the
-    recording, and a difference is this unit's own step, not chaos.
-    """
-    names = {p.name for p in network.populations}
-    sources = [p.name for p in network.populations if any(j.source == p.name for j in network.projections)]
-    replayed = {name: f"{name}_replay" for name in sources}
-    inputs = tuple(SpikeInput(name=replayed[p.name], n=p.n) for p in network.populations if p.name in replayed)
-    projections = tuple(replace(p, source=replayed[p.source]) if p.source in names else p for p in network.projections)
-    # the noise of a unit would need the recording's own; replay compares steps, so there is none
-    populations = tuple(replace(p, noise_sd=0.0) for p in network.populations)
-    opened = replace(network, inputs=(*network.inputs, *inputs), projections=projections, populations=populations)
-    return opened, {replayed[name]: recording.spikes[name] for name in sources}
-
-
-def with_replay(inputs: Inputs | None, network: SpikingNetwork, replayed: Mapping[str, SpikeTrains]) -> Inputs:
-    """`inputs` of the closed network together with the replayed spikes."""
-    if inputs is None:
-        return dict(replayed)
-    given = dict(inputs) if isinstance(inputs, Mapping) else {network.inputs[0].name: inputs}
-    return {**given, **replayed}

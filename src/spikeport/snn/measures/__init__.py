@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spikeport.snn.measures.coincidence import coincidence_factor, coincident
-from spikeport.snn.measures.intervals import mcnemar, wilson
+from spikeport.snn.measures.intervals import mcnemar, paired_difference, wilson
 from spikeport.snn.measures.paired import PairedSums
 from spikeport.snn.measures.scores import Scores
 from spikeport.snn.measures.trajectories import Components, aligned, distance, principal_components
@@ -20,6 +20,7 @@ __all__ = [
     "distance",
     "fano_factor",
     "mcnemar",
+    "paired_difference",
     "principal_components",
     "rates_hz",
     "wilson",
