@@ -101,8 +101,8 @@ def test_plain_arrays_that_make_no_network_are_refused(
 
 
 def test_plain_arrays_with_a_signed_activation_are_refused(write_plain: Callable[..., Path]) -> None:
-    with pytest.raises(UnsupportedError, match="activation 'tanh' is signed"):
-        load_source(write_plain(phi="tanh"))
+    with pytest.raises(UnsupportedError, match="activation 'softsign' is signed"):
+        load_source(write_plain(phi="softsign"))
 
 
 # ---- our own files

@@ -10,7 +10,7 @@ import functools
 import io
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,7 +52,7 @@ def _root(
 
 
 @command
-def convert(
+def convert(  # long: most of it are options
     model: Annotated[
         Path, typer.Argument(help="The rate network: .mat (published), .h5 (ours), .npz or .safetensors.")
     ],
@@ -60,12 +60,21 @@ def convert(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Where to write the spiking network (.h5).")
     ] = None,
+    method: Annotated[
+        str, typer.Option(help="lambda, as published; or calibrated: every unit's own f-I curve matched to phi.")
+    ] = "lambda",
+    max_rate: Annotated[
+        float | None, typer.Option(help="Budget in spikes/s a unit [none; 20 where calibrated].")
+    ] = None,
+    pareto: Annotated[
+        str | None, typer.Option(help="A,B,C: budgets; calibrates for each, and prints accuracy against spikes/s.")
+    ] = None,
     grid: Annotated[
         str | None, typer.Option(help="START:STOP:STEP over 1/lambda, both ends in; or A,B,C [20:75:5].")
     ] = None,
     bracket: Annotated[str | None, typer.Option(help="LOW:HIGH over 1/lambda: search between, coarse to fine.")] = None,
     trials: Annotated[
-        int | None, typer.Option(help="Trials a candidate in the search [100; half of a file's].")
+        int | None, typer.Option(help="Trials a candidate in the search [100, calibrated 30; half of a file's].")
     ] = None,
     test_trials: Annotated[
         int | None, typer.Option(help="Fresh trials for the final accuracy [1000; half of a file's].")
@@ -73,6 +82,7 @@ def convert(
     seed: Seed = 0,
     preset: PresetName = "standard",
     dt: Annotated[float | None, typer.Option(help="Step of the spiking network in seconds [5e-5].")] = None,
+    noise: Annotated[float | None, typer.Option(help="Membrane noise in mV a step [the preset's, 0.1].")] = None,
     rule: RuleName = None,
     objective: Annotated[str, typer.Option(help="accuracy, or distance: to the rate network's outputs.")] = "accuracy",
     fast: Annotated[
@@ -86,23 +96,32 @@ def convert(
 ) -> int:
     """Convert a rate network into a spiking one.
 
-    Searches lambda on some trials, measures the winner on fresh ones, and writes the network.
+    Searches lambda (or calibrates each unit) on some trials, measures the result on fresh ones, and writes the network.
 
     $ spikeport convert examples/models/go_nogo.h5 --task go-nogo -o net.h5
     """
     from spikeport.convert.conversion import convert_network
+    from spikeport.convert.pareto import pareto as compare_budgets
     from spikeport.snn.files import save_spiking_network
     from spikeport.snn.storage import check_writable
 
     if output is not None:
         check_writable(output, force)
         check_kept(output, model, task)
+    given: dict[str, Any] = {
+        "grid": grid, "bracket": None if bracket is None else pair(bracket, "--bracket 10:200"), "trials": trials,
+        "test_trials": test_trials, "seed": seed, "preset": preset, "dt": dt, "noise": noise, "rule": rule,
+        "objective": objective, "fast": fast, "dtype": dtype, "scheduler": scheduler, "n_jobs": jobs,
+    }  # fmt: skip
+    if pareto is not None:
+        if output is not None or max_rate is not None:
+            raise SpikeportError("--pareto: it writes no network, has its own budgets", hint="--max-rate 10 -o net.h5")
+        with show.progress() as report:
+            points = [p.as_dict() for p in compare_budgets(model, task, pareto, progress=report, **given)]
+        emit({"task": task, "points": points}, show.pareto, as_json)
+        return 0
     with show.progress() as report:
-        conversion = convert_network(
-            model, task, grid=grid, bracket=None if bracket is None else pair(bracket, "--bracket 10:200"),
-            trials=trials, test_trials=test_trials, seed=seed, preset=preset, dt=dt, rule=rule, objective=objective,
-            fast=fast, dtype=dtype, scheduler=scheduler, n_jobs=jobs, progress=report,
-        )  # fmt: skip
+        conversion = convert_network(model, task, method=method, max_rate=max_rate, progress=report, **given)
     if output is not None:
         save_spiking_network(conversion.network, output, overwrite=force)
     found = conversion.as_dict() | {"output": None if output is None else str(output)}

@@ -6,11 +6,13 @@ import json
 import math
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 Report = Callable[[int, int, str], None]
+WIDTH = 100  # columns of a paragraph
 
 
 def error(message: str) -> None:
@@ -78,6 +80,8 @@ def conversion(found: Mapping[str, Any], *, task: str) -> None:
     """The result of `convert`; task: as it was named in the call."""
     print(f"task {found['task']}, preset {found['preset']}, seed {found['seed']}, {found['dtype']}")
     print()
+    if found["calibration"] is not None:
+        _calibration(found["calibration"], found["max_rate_hz"])
     for candidate in found["search"]:
         mark = "  <- chosen" if candidate["inverse_lambda"] == found["inverse_lambda"] else ""
         print(_candidate_line(candidate) + mark)
@@ -91,18 +95,42 @@ def conversion(found: Mapping[str, Any], *, task: str) -> None:
             print(f"{rule + ' rule':<19} rate {rate:.3f}   spiking {spiking:.3f}  95 % [{low:.3f}, {high:.3f}]{used}")
     else:
         print(f"distance            {found['distance']:.4f}  root mean square to the rate outputs")
-    print(f"1/lambda            {found['inverse_lambda']:g}")
+    print(f"1/lambda            {found['inverse_lambda']:g}{'' if found['search'] else ' in the mean, by unit'}")
     print(f"mean rate           {found['mean_rate_hz']:.2f} spikes/s a unit")
     print(f"time                {found['seconds']:.1f} s, of it {found['search_seconds']:.1f} s search")
     for loss in found["losses"]:
         print(f"loss                {loss['where']}: {loss['what']} ({loss['how_much']})")
     for warning in found["warnings"]:
         print(f"warning             {warning}")
-    searched = max(candidate["trials"] for candidate in found["search"])
     fresh = (
-        f" --first {searched + found['trials']}" if task == found["task"] and found["trials"] else ""
+        f" --first {found['search_trials'] + found['trials']}" if task == found["task"] and found["trials"] else ""
     )  # a file's trials end
     _written(found["output"], f"spikeport run {{}} --task {shlex.quote(task)}{fresh}", "-o net.h5   keeps the network")
+
+
+def _calibration(found: Mapping[str, Any], budget: float) -> None:
+    """The rounds of the closed loop, and what was chosen."""
+    for number, made in enumerate(found["history"]):
+        what = f"round {number}" if number else "f-I match"
+        mark = "  <- chosen" if number == found["best"] else ""
+        print(f"{what:<12} output error {made['score']:.3f}   unit error {made['own_error']:.4f}   "
+              f"{made['mean_rate_hz']:6.2f} spikes/s{mark}")  # fmt: skip
+    low, middle, high = (found["units"]["inverse_lambda"][i] for i in (0, 2, -1))
+    print(f"units        1/lambda {low:.3g} to {high:.3g} (median {middle:.3g}), t_ref {found['t_ref'] * 1e3:g} ms, "
+          f"read-out {found['tau_out'] * 1e3:g} ms, budget {budget:g} spikes/s")  # fmt: skip
+
+
+def pareto(found: Mapping[str, Any]) -> None:
+    """The result of `convert --pareto`: a line for each budget."""
+    print(f"task {found['task']}, method calibrated\n")
+    print("budget  spikes/s  accuracy  95 % interval    trials")
+    for point in found["points"]:
+        low, high = point["interval"]
+        print(f"{point['max_rate_hz']:6g}  {point['mean_rate_hz']:8.2f}  {point['spiking_accuracy']:8.3f}  "
+              f"[{low:.3f}, {high:.3f}]   {point['trials']:6}")  # fmt: skip
+    for warning in dict.fromkeys(w for point in found["points"] for w in point["warnings"]):
+        print(f"warning  {warning}")
+    print("\nNext: --max-rate BUDGET -o net.h5   keeps one")
 
 
 def run(found: Mapping[str, Any]) -> None:
@@ -185,12 +213,13 @@ def validation(found: Mapping[str, Any]) -> None:
     """The result of `validate`: a table of the levels, replay, and what was required."""
     print(f"task {found['task']}, {found['rule']} rule, {found['trials']} trials, seed {found['seed']}")
     print()
-    head = f"{'level':<12} {'accuracy':>8}  {'95 % interval':<16} {'unit corr.':>10} {'output rms':>10}"
+    width = max(map(len, found["levels"]))
+    head = f"{'level':<{width}} {'accuracy':>8}  {'95 % interval':<16} {'unit corr.':>10} {'output rms':>10}"
     print(f"{head} {'spikes/s':>8} {'coincidence':>11}")
     for level in found["levels"]:
         accuracy = found["accuracy"][level]
         interval = f"[{accuracy['interval'][0]:.3f}, {accuracy['interval'][1]:.3f}]"
-        line = f"{level:<12} {accuracy['accuracy']:>8.3f}  {interval:<16}"
+        line = f"{level:<{width}} {accuracy['accuracy']:>8.3f}  {interval:<16}"
         free = found["free_running"].get(level)
         if free is not None:
             rms = max(free["output_rms"])
@@ -203,7 +232,11 @@ def validation(found: Mapping[str, Any]) -> None:
                 print(f"{level}: {free[what]['undefined']} units have no {what}: {free[what]['undefined_when']}")
         if free.get("trials_that_part"):
             first = free["first_parted_s"]
-            print(f"{level}: parts from the ideal in {free['trials_that_part']} trials, first after {first:g} s")
+            print(
+                f"{level}: parts from the spiking network in {free['trials_that_part']} trials, first after {first:g} s"
+            )
+        if free.get("distances"):
+            _distances(level, free["distances"])
     for level in found["levels"][1:]:
         paired = found["accuracy"][level]["mcnemar"]
         print(f"{level}: against {paired['against']}, right only there {paired['only_there']}, only here "
@@ -219,9 +252,51 @@ def validation(found: Mapping[str, Any]) -> None:
     for level, losses in found["losses"].items():
         for loss in losses:
             print(f"{level}: loss, {loss}")
+    if found["why"] is not None:
+        _why(found["why"])
     for verdict in found["requirements"]:
         value = "no value" if verdict["found"] is None else f"{verdict['found']:.4g}"
         print(f"{'holds' if verdict['holds'] else 'FAILS'}  {verdict['level']}: {verdict['requirement']} ({value})")
+    if found.get("report"):
+        print(f"\nwrote {found['report']}")
+
+
+def _distances(level: str, found: Mapping[str, Any]) -> None:
+    if found["missing"]:
+        print(f"{level}: no distances of spike trains, which need {found['missing']}")
+    elif found["units"]:
+        named = {"van_rossum": "van Rossum", "victor_purpura": "Victor-Purpura", "isi_distance": "ISI",
+                 "spike_distance": "SPIKE"}  # fmt: skip
+        values = ", ".join(f"{words} {found[name]:.3g}" for name, words in named.items())
+        print(f"{level}: spike trains from the spiking network's, mean of {found['units']} units: {values}")
+
+
+def _why(found: Mapping[str, Any]) -> None:
+    """The ladder to each level, each step undone alone, the remainders, and the sentence."""
+    for level, ladder in found["ladders"].items():
+        rows = [*ladder["steps"], *ladder["restored"]]
+        width = max(len(row["step"]) for row in rows)
+        print(f"\nfrom the rate model down to {level}, one step at a time")
+        print(f"  {'':<{width}}  {'accuracy, 95 %':<20}  {'change, 95 %':<23}  output rms  spikes/s")
+        for step in ladder["steps"]:
+            print(_rung(step, step["against_above"], width))
+            if step["what"]:
+                print(f"      {step['what']}")
+        if ladder["restored"]:
+            print(f"{level} with one step undone")
+        for step in ladder["restored"]:
+            print(_rung(step, step["against_bottom"], width))
+    print(f"\n{textwrap.fill(found['sentence'], WIDTH)}")
+
+
+def _rung(step: Mapping[str, Any], cost: Mapping[str, Any] | None, width: int) -> str:
+    low, high = step["interval"]
+    line = f"  {step['step']:<{width}}  {step['accuracy']:.3f} [{low:.3f}, {high:.3f}]"
+    if cost is None:
+        return line
+    low, high = cost["interval"]
+    change = f"{cost['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"{line}  {change:<23}  {step['output_rms']:>10.3f}  {step['mean_rate_hz']:>8.2f}"
 
 
 def _number(value: float | None) -> str:

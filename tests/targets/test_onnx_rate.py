@@ -28,7 +28,7 @@ need("onnxruntime", resource="onnx")
 STEPS, BATCH, N = 60, 3, 20
 PHI: dict[str, dict[str, Any]] = {
     "sigmoid": {"phi": "sigmoid"}, "softplus": {"phi": "softplus"}, "relu, clipped": {"phi": "relu", "phi_max": 0.7},
-    "softplus, clipped": {"phi": "softplus", "phi_max": 0.7},
+    "retanh": {"phi": "retanh"}, "softplus, clipped": {"phi": "softplus", "phi_max": 0.7},
 }  # fmt: skip
 
 

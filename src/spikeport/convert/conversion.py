@@ -1,4 +1,4 @@
-"""Converting a network: search the lambda, then measure the winner on fresh trials."""
+"""Converting a network: search the lambda, or calibrate each unit; then measure the result on fresh trials."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spikeport.convert.grid import PUBLISHED_GRID, parse_grid
-from spikeport.convert.grid import bracket as bracket_grid
+from spikeport.convert.calibration.calibrate import TRIALS as CALIBRATION_TRIALS
+from spikeport.convert.calibration.calibrate import Calibration
+from spikeport.convert.methods import calibrated, check_method, searched
 from spikeport.convert.presets import Preset, get_preset
 from spikeport.convert.search import Candidate, Progress, Search, SearchInterrupted, run_parts
 from spikeport.convert.sources import load_source
-from spikeport.convert.transfer import Builder, losses, transfer
+from spikeport.convert.transfer import Builder
 from spikeport.snn.engine import DTYPES
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.losses import Loss
@@ -24,6 +25,7 @@ from spikeport.snn.tasks import Task, get_task
 
 RATE_BATCH = 100  # trials of the rate network at once
 CONFIDENCE = 0.95
+SEARCH_TRIALS = 100  # a candidate, as published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +49,12 @@ class Conversion:
     """A converted network and what it cost.
 
     rate, spiking: rule -> accuracy on the same fresh trials, which the search did not see.  mean_rate_hz: spikes per
-    second and unit on them.  search: the curve.  distance: root mean square between spiking and rate outputs, where
-    there was no task.  warnings: what a user should look at.
+    second and unit on them.  search: the curve, of method "lambda".  distance: root mean square between spiking and
+    rate outputs, where there was no task.  calibration: of method "calibrated"; its inverse_lambda is a mean over
+    units.  max_rate_hz: the budget.  warnings: what a user should look at.
     """
 
+    method: str
     network: SpikingNetwork
     inverse_lambda: float
     task: str
@@ -60,6 +64,9 @@ class Conversion:
     mean_rate_hz: float
     distance: float | None
     search: tuple[Candidate, ...]
+    calibration: Calibration | None
+    max_rate_hz: float | None
+    search_trials: int
     losses: tuple[Loss, ...]
     warnings: tuple[str, ...]
     seed: int
@@ -86,6 +93,10 @@ class Conversion:
                 found[f"spiking_accuracy_{rule}"] = measured.accuracy
                 found[f"interval_{rule}"] = list(measured.interval)
         return found | {
+            "method": self.method,
+            "max_rate_hz": self.max_rate_hz,
+            "search_trials": self.search_trials,
+            "calibration": None if self.calibration is None else self.calibration.as_dict(),
             "distance": self.distance,
             "inverse_lambda": self.inverse_lambda,
             "mean_rate_hz": self.mean_rate_hz,
@@ -107,6 +118,8 @@ def convert_network(  # long: a third of it is the signature
     source: RateNetwork | str | Path,
     task: Task | str | Path,
     *,
+    method: str = "lambda",
+    max_rate: float | None = None,
     grid: str | Sequence[float] | None = None,
     bracket: tuple[float, float] | None = None,
     trials: int | None = None,
@@ -114,6 +127,7 @@ def convert_network(  # long: a third of it is the signature
     seed: int = 0,
     preset: str | Preset = "standard",
     dt: float | None = None,
+    noise: float | None = None,
     rule: str | None = None,
     objective: str = "accuracy",
     fast: bool = False,
@@ -122,41 +136,50 @@ def convert_network(  # long: a third of it is the signature
     n_jobs: int = -1,
     progress: Progress | None = None,
 ) -> Conversion:
-    """Convert `source` for `task`: the best lambda of a grid (or a bracket) and its accuracy.
+    """Convert `source` for `task`, and measure the accuracy on fresh trials.
+
+    method: "lambda", the published transfer with the best lambda of a grid (or a bracket); "calibrated", the f-I curve
+    of each unit matched to phi and corrected in the closed loop (calibration/).  max_rate: spikes/s a unit at most, in
+    the search as in the calibration (where it is 20 by default).
 
     grid: values of 1/lambda, "START:STOP:STEP" or numbers (default: the published 20:75:5); bracket instead: (low,
     high), searched coarse to fine.
 
-    trials: per candidate in the search (default 100); test_trials: fresh ones for the accuracy (default 1000; a file's
-    trials are halved by default, and never used twice).  rule: one of the task's (default: its first).  objective:
-    "accuracy", or "distance" to the rate network's outputs, which needs no labels.  fast: stop candidates that can no
-    longer win; the winner is the same.  dt: s.  scheduler: a Dask scheduler's address.
+    trials: per candidate in the search (default 100), or of the calibration (30); test_trials: fresh ones for the
+    accuracy (default 1000; a file's trials are halved by default, and never used twice).  rule: one of the task's
+    (default: its first).  objective: "accuracy", or "distance" to the rate network's outputs, which needs no labels.
+    fast: stop candidates that can no longer win; the winner is the same.  dt: s.  noise: mV per step, in place of the
+    preset's.  scheduler: a Dask scheduler's address.
     """
     started = time.perf_counter()
     network = source if isinstance(source, RateNetwork) else load_source(source)
     task = get_task(task) if isinstance(task, (str, Path)) else task
     settings = get_preset(preset) if isinstance(preset, str) else preset
     settings = settings if dt is None else replace(settings, dt=dt)
+    settings = settings if noise is None else replace(settings, noise_sd=noise)
     check_fit(network, task)
-    _check_settings(seed, dtype, n_jobs)
-    trials, test_trials = _trial_numbers(task, trials, test_trials)
+    _check_settings(seed, dtype, n_jobs, noise, max_rate)
+    check_method(method, grid=grid, bracket=bracket, objective=objective, fast=fast, scheduler=scheduler)
+    enough = CALIBRATION_TRIALS if method == "calibrated" else SEARCH_TRIALS
+    trials, test_trials = _trial_numbers(task, trials, test_trials, enough)
     search = Search(
         build=Builder(network, settings), task=task, rule=_rule(task, rule, objective), source=network, trials=trials,
         seed=seed, dtype=dtype, fast=fast, scheduler=scheduler, n_jobs=n_jobs, progress=progress,
     )  # fmt: skip
-    values = _values(grid, bracket)
-    transfer(network, values[0], preset=settings)  # refuses settings before the work starts
-    candidates = search.over(values) if bracket is None else search.within(*bracket)
-    best = candidates[search.best(candidates)]
+    made = calibrated(search, settings, max_rate) if method == "calibrated" else searched(
+        search, settings, grid, bracket, max_rate
+    )  # fmt: skip
+    candidates = made.candidates
     search_seconds = time.perf_counter() - started
-    winner = transfer(network, best.inverse_lambda, preset=settings)
+    winner = made.network
     try:
         fresh = _measure(winner, search, test_trials)
     except KeyboardInterrupt:
         raise SearchInterrupted("after the search, on the fresh trials", candidates) from None
     return Conversion(
-        network=replace(winner, provenance=_provenance(winner, search, fresh)),
-        inverse_lambda=best.inverse_lambda,
+        method=method,
+        network=replace(winner, provenance=_provenance(winner, search, fresh, candidates)),
+        inverse_lambda=made.inverse_lambda,
         task=task.name,
         rule=search.rule,
         rate=fresh.rate,
@@ -164,8 +187,11 @@ def convert_network(  # long: a third of it is the signature
         mean_rate_hz=fresh.mean_rate_hz,
         distance=fresh.distance,
         search=candidates,
-        losses=tuple(losses(network, settings)),
-        warnings=tuple(_warnings(candidates, best, fresh.spiking)),
+        calibration=made.calibration,
+        max_rate_hz=made.max_rate_hz,
+        search_trials=trials,
+        losses=made.losses,
+        warnings=(*made.warnings, *_warnings(fresh, made.max_rate_hz)),
         seed=seed,
         preset=settings.name,
         dtype=dtype,
@@ -199,7 +225,9 @@ def _measure(winner: SpikingNetwork, search: Search, n: int) -> _Fresh:
     )
 
 
-def _provenance(winner: SpikingNetwork, search: Search, fresh: _Fresh) -> dict[str, Any]:
+def _provenance(
+    winner: SpikingNetwork, search: Search, fresh: _Fresh, candidates: Sequence[Candidate]
+) -> dict[str, Any]:
     return {
         **winner.provenance,
         "task": search.task.name,
@@ -208,7 +236,21 @@ def _provenance(winner: SpikingNetwork, search: Search, fresh: _Fresh) -> dict[s
         "search_trials": search.trials,
         "test_trials": fresh.trials,
         "spiking_right": {rule: measured.right for rule, measured in fresh.spiking.items()},
+        **({"search": _curve(candidates)} if candidates else {}),
     }
+
+
+def _curve(candidates: Sequence[Candidate]) -> dict[str, list[Any]]:
+    """The search as columns, a number per candidate: right trials (or the distance), how many trials, mean rate."""
+    found: dict[str, list[Any]] = {
+        "inverse_lambda": [c.inverse_lambda for c in candidates],
+        "trials": [c.trials for c in candidates],
+        "mean_rate_hz": [c.mean_rate_hz for c in candidates],
+        "stopped": [c.stopped for c in candidates],
+    }
+    if all(c.accuracy is not None for c in candidates):
+        return found | {"right": [round((c.accuracy or 0.0) * c.trials) for c in candidates]}
+    return found | {"distance": [c.distance for c in candidates]}
 
 
 def rate_accuracy(network: RateNetwork, task: Task, *, seed: int, first: int, n: int) -> dict[str, Measured]:
@@ -249,16 +291,9 @@ def _rule(task: Task, rule: str | None, objective: str) -> str | None:
     return rule if rule is not None else task.rules[0]
 
 
-def _values(grid: str | Sequence[float] | None, bracket: tuple[float, float] | None) -> tuple[float, ...]:
-    """The values of 1/lambda to begin with."""
-    if bracket is None:
-        return parse_grid(PUBLISHED_GRID if grid is None else grid)
-    if grid is not None:
-        raise SpikeportError("a grid and a bracket: the search takes one of them", hint="--bracket 10:200   alone")
-    return bracket_grid(*bracket)
-
-
-def _trial_numbers(task: Task, trials: int | None, test_trials: int | None) -> tuple[int, int]:
+def _trial_numbers(
+    task: Task, trials: int | None, test_trials: int | None, enough: int = SEARCH_TRIALS
+) -> tuple[int, int]:
     """How many trials the search sees, and how many fresh ones come after; a file's trials are never used twice."""
     asked = {name: n for name, n in (("trials", trials), ("test trials", test_trials)) if n is not None}
     problems = [f"{name}: {n}, must be at least 1" for name, n in asked.items() if n < 1]
@@ -266,7 +301,7 @@ def _trial_numbers(task: Task, trials: int | None, test_trials: int | None) -> t
         raise SpikeportError("no trials to convert with", problems, hint="--trials 100 --test-trials 1000")
     available: int | None = getattr(task, "n_trials", None)
     if available is None:
-        return 100 if trials is None else trials, 1000 if test_trials is None else test_trials
+        return enough if trials is None else trials, 1000 if test_trials is None else test_trials
     half = available // 2
     if trials is None:
         trials = half if test_trials is None else max(1, available - test_trials)
@@ -281,7 +316,7 @@ def _trial_numbers(task: Task, trials: int | None, test_trials: int | None) -> t
     return trials, test_trials
 
 
-def _check_settings(seed: int, dtype: str, n_jobs: int) -> None:
+def _check_settings(seed: int, dtype: str, n_jobs: int, noise: float | None, max_rate: float | None) -> None:
     """Refuse what no worker could run with, before any starts."""
     problems = []
     if not 0 <= seed < 2**64:
@@ -290,19 +325,21 @@ def _check_settings(seed: int, dtype: str, n_jobs: int) -> None:
         problems.append(f"dtype: '{dtype}', must be one of {', '.join(DTYPES)}")
     if n_jobs == 0:
         problems.append("jobs: 0, must be 1 or more, or -1 for one per core")
+    if noise is not None and not 0 <= noise < float("inf"):
+        problems.append(f"noise: {noise} mV a step, must be 0 or more")
+    if max_rate is not None and not 0 < max_rate < float("inf"):
+        problems.append(f"max rate: {max_rate} spikes/s a unit, must be positive")
     if problems:
         raise SpikeportError("a conversion cannot run with these settings", problems, hint="spikeport convert --help")
 
 
-def _warnings(candidates: Sequence[Candidate], best: Candidate, spiking: dict[str, Measured]) -> list[str]:
+def _warnings(fresh: _Fresh, max_rate: float | None) -> list[str]:
     found = []
-    if len(candidates) > 1 and best.inverse_lambda in (candidates[0].inverse_lambda, candidates[-1].inverse_lambda):
-        found.append(
-            f"the best 1/lambda, {best.inverse_lambda:g}, is the end of the grid: a wider one may hold a better"
-        )
-    if best.mean_rate_hz == 0:
+    if fresh.mean_rate_hz == 0:
         found.append("the network is silent: no unit fired in any trial")
-    accuracies = {rule: m.accuracy for rule, m in spiking.items()}
+    if max_rate is not None and fresh.mean_rate_hz > max_rate:
+        found.append(f"{fresh.mean_rate_hz:.4g} spikes/s a unit on the fresh trials, above the budget of {max_rate:g}")
+    accuracies = {rule: m.accuracy for rule, m in fresh.spiking.items()}
     if accuracies and max(accuracies.values()) - min(accuracies.values()) > 0.05:
         found.append("the rules disagree: " + ", ".join(f"{a:.3f} by {r}" for r, a in accuracies.items()))
     return found

@@ -28,7 +28,8 @@ Array = NDArray[np.float64]
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "sigmoid": lambda x: 0.5 * (1.0 + np.tanh(0.5 * x)),  # 1 / (1 + exp(-x)) without overflow
     "softplus": lambda x: np.logaddexp(0.0, x),
-    "relu": lambda x: np.maximum(x, 0.0),
+    "relu": lambda x: np.maximum(x, 0.0),  # clipped linear is relu with phi_max
+    "retanh": lambda x: np.maximum(np.tanh(x), 0.0),
 }
 SIGNED = ("tanh", "linear", "identity", "htanh", "hardtanh", "softsign", "sin")  # r < 0 is no firing rate
 
@@ -163,10 +164,13 @@ def _fill(block: Array, units: NDArray[np.uint64], trials: NDArray[np.int64], st
 def unsupported_activation(name: str) -> UnsupportedError:
     """The refusal of an activation, with its reason: unknown, or signed."""
     known = ", ".join(ACTIVATIONS)
+    if name in ACTIVATIONS:
+        return UnsupportedError(f"activation '{name}' can be converted, but not trained here")
     if name in SIGNED:
+        exact = "a tanh network in an .npz or .safetensors file is read as the sigmoid network that it equals"
         return UnsupportedError(
             f"activation '{name}' is signed: r < 0 is no firing rate, so no spiking unit can follow it",
-            [f"supported: {known}, each with an optional upper clip"],
+            [f"supported: {known}, each with an optional upper clip", *([exact] if name == "tanh" else [])],
             hint="retrain with one of these (spikeport train --phi sigmoid)",
         )
     return UnsupportedError(

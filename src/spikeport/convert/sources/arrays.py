@@ -7,17 +7,20 @@ text. One input may come as (N,), one output as (N,). Optional, and what absence
 (n_outputs,), zero; phi_max, no upper clip; noise_sd of a step, a network without noise; x0_sd, it starts at x = 0;
 label_<name> (N,) of 0 and 1, no labels. Any other name is refused, because it would be dropped in silence.
 A .safetensors file holds texts in its metadata; numbers may stand there too, or be arrays of one value.
+phi "tanh" becomes the sigmoid network that it equals (signed.py); its provenance says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeport.convert.signed import from_tanh
 from spikeport.convert.sources.content import NPZ, SAFETENSORS, missing, provenance_of
 from spikeport.snn.errors import InvalidNetworkError
 from spikeport.snn.npz import read_npz
@@ -81,8 +84,10 @@ def _network(path: Path, found: Mapping[str, NDArray[Any]], provenance: dict[str
         raise InvalidNetworkError(f"{path}: not a rate network (known names: {known})", problems, hint=_HINT)
     _widen(arrays)
     n, n_outputs = arrays["w_rec"].shape[0], arrays["w_out"].shape[0]
+    signed = str(phi.item()) == "tanh"  # the one signed activation that is a sigmoid in other units
+    make: Callable[..., RateNetwork] = from_tanh if signed else partial(RateNetwork, phi=str(phi.item()))
     with naming(path):
-        return RateNetwork(
+        return make(
             w_rec=arrays["w_rec"],
             w_in=arrays["w_in"],
             w_out=arrays["w_out"],
@@ -90,7 +95,6 @@ def _network(path: Path, found: Mapping[str, NDArray[Any]], provenance: dict[str
             b_rec=arrays.get("b_rec", np.zeros(n)),
             b_out=arrays.get("b_out", np.zeros(n_outputs)),
             dt=numbers["dt"],
-            phi=str(phi.item()),
             phi_max=numbers.get("phi_max"),
             noise_sd=numbers.get("noise_sd", 0.0),
             x0_sd=numbers.get("x0_sd", 0.0),

@@ -71,7 +71,7 @@ def rate_step(network: RateNetwork, dtype: str, suffixes: Suffixes) -> Step:
 
 def _rates(g: Graph, network: RateNetwork, x: str, to: str) -> str:
     """r = phi(x), at most phi_max."""
-    r = {"sigmoid": _sigmoid, "softplus": _softplus, "relu": _relu}[network.phi](g, x, to)
+    r = {"sigmoid": _sigmoid, "softplus": _softplus, "relu": _relu, "retanh": _retanh}[network.phi](g, x, to)
     if network.phi_max is None:
         return r
     return g.new("Min", r, g.constant(f"{to}.phi_max", network.phi_max), to=f"{to}.clipped", doc="at most phi_max")
@@ -83,6 +83,10 @@ def _sigmoid(g: Graph, x: str, to: str) -> str:
 
 def _relu(g: Graph, x: str, to: str) -> str:
     return g.new("Relu", x, to=to, doc="r = max(x, 0)")
+
+
+def _retanh(g: Graph, x: str, to: str) -> str:
+    return g.new("Relu", g.new("Tanh", x, to=f"{to}.tanh", doc="tanh(x)"), to=to, doc="r = max(tanh(x), 0)")
 
 
 def _softplus(g: Graph, x: str, to: str) -> str:

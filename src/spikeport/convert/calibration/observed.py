@@ -1,0 +1,82 @@
+"""The rate network on the calibration trials: what x takes, what r must be, and what these trials cannot show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeport.snn.errors import UnsupportedError
+from spikeport.snn.neurons import Array
+from spikeport.snn.rate import RateNetwork, simulate_rate
+from spikeport.snn.tasks.base import Task, Trials
+
+STILL = 1e-6  # r that moves less over all trials and times does not move: far above rounding, far below a spike
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Observed:
+    """trials: the calibration trials.  x, r: (time, batch, N) with the network's own noise: what units really take.
+    quiet_x, quiet_r, quiet_outputs: without noise: what the spiking network must follow.  alive: (N,) r moves."""
+
+    trials: Trials
+    x: Array
+    r: Array
+    quiet_x: Array
+    quiet_r: Array
+    quiet_outputs: Array
+    alive: NDArray[np.bool_]
+    warnings: tuple[str, ...]
+
+    @property
+    def x_range(self) -> tuple[Array, Array]:
+        """(N,) each: the lowest and the highest x of each unit."""
+        return self.x.min(axis=(0, 1)), self.x.max(axis=(0, 1))
+
+
+def observe(source: RateNetwork, task: Task, *, seed: int, trials: int, first: int) -> Observed:
+    """Run `source` on trials first .. first + trials - 1, with its noise and without; refuse what teaches nothing."""
+    given = task.trials(trials, seed=seed, first=first)
+    noisy = simulate_rate(source, given.inputs, seed=seed, first_trial=first, record_state=True)
+    quiet = simulate_rate(source, given.inputs, seed=seed, first_trial=first, with_noise=False, record_state=True)
+    assert noisy.x is not None
+    assert noisy.r is not None
+    assert quiet.x is not None
+    assert quiet.r is not None
+    if not all(np.isfinite(run).all() for run in (noisy.x, noisy.r, quiet.x, quiet.r)):
+        raise UnsupportedError(
+            "calibration: the rate network diverges",
+            [f"x is infinite or NaN within the {trials} calibration trials, so there is nothing to match"],
+            hint="spikeport inspect MODEL   and a smaller dt, or other weights",
+        )
+    r = np.concatenate([noisy.r, quiet.r], axis=1)
+    alive = np.ptp(r, axis=(0, 1)) > STILL
+    if not alive.any():
+        raise UnsupportedError(
+            "calibration: no unit's rate ever moves on the calibration trials, so there is nothing to match",
+            [f"{source.n_neurons} units, {trials} trials of task '{task.name}'"],
+            hint="trials with an input that drives the network, or --method lambda, which needs none",
+        )
+    return Observed(
+        trials=given, x=noisy.x, r=noisy.r, quiet_x=quiet.x, quiet_r=quiet.r, quiet_outputs=quiet.outputs, alive=alive,
+        warnings=tuple(_warnings(given, alive, quiet.outputs)),
+    )  # fmt: skip
+
+
+def _warnings(given: Trials, alive: NDArray[np.bool_], outputs: Array) -> list[str]:
+    found = []
+    still = np.flatnonzero(np.ptp(given.inputs, axis=(0, 1)) == 0)
+    if still.size:
+        names = ", ".join(map(str, still))
+        found.append(f"input channel {names} never changes on the calibration trials: what it does is not calibrated")
+    dead = int((~alive).sum())
+    if dead:
+        found.append(
+            f"{dead} of {alive.size} units have a rate that never moves on the calibration trials: they are silent "
+            "here, their constant rate is a bias, and what would wake them is not calibrated"
+        )
+    flat = np.flatnonzero(np.ptp(outputs, axis=(0, 1)) <= STILL)
+    if flat.size:
+        found.append(f"output {', '.join(map(str, flat))} of the rate network never moves on the calibration trials")
+    return found

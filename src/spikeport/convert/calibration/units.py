@@ -1,0 +1,143 @@
+"""A rate network as LIF units with their own gain, offset, 1/lambda and baseline: the calibrated transfer.
+
+    r_i ~ b_i + z_i / L_i                              b: baseline, L: 1/lambda of unit i, z: spikes per second
+    x'  = F_tau(w_rec r + w_in u + b_rec)              F: the synapse, so x' is low-pass filtered as x is
+    tau_mem dv/dt = -v + gain_i x'_i + offset_i        and f(gain x + offset) ~ L (phi(x) - b)
+    o = w_out F_out(b + z / L) + b_out
+
+Each spike carries 1 / L_i, so columns of w_rec and w_out are divided by L, rows of w_rec and w_in multiplied by gain.
+The constants w_rec b + b_rec pass through the synapse too, because x starts at 0 in the rate network and rises with
+tau; w_out b joins b_out. Two discrete corrections are exact: the decay of F is that of the rate network's own Euler
+step, exp(-dt/tau') = 1 - dt/tau; and where a filtered spike's area is not 1 (DC gain of the step), weights make up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spikeport.convert.calibration.curves import lif
+from spikeport.convert.presets import PUBLISHED_DT, Preset
+from spikeport.convert.transfer import discrete_area
+from spikeport.snn.errors import SpikeportError
+from spikeport.snn.integrators import get_integrator, synapse_table
+from spikeport.snn.losses import Loss
+from spikeport.snn.neurons import Array, refractory_steps
+from spikeport.snn.rate import RateNetwork
+from spikeport.snn.spiking import HeldInput, Population, Projection, ReadOut, SpikingNetwork
+from spikeport.snn.synapses import DoubleExponential
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Units:
+    """What calibration chooses, per unit (N,): gain mV per unit of x, offset mV (the drive at x = 0), inverse_lambda
+    spikes/s per unit of r, baseline (the r that stands for silence); and tau_out s, the read-out's decay."""
+
+    gain: Array
+    offset: Array
+    inverse_lambda: Array
+    baseline: Array
+    tau_out: float
+
+
+def build(source: RateNetwork, preset: Preset, units: Units, provenance: Mapping[str, Any]) -> SpikingNetwork:
+    """The spiking network of `source` with these units; equations of the module."""
+    n = source.n_neurons
+    synapse = DoubleExponential(tau_rise=preset.tau_rise, tau_decay=euler_tau(source))
+    out = DoubleExponential(tau_rise=preset.tau_rise, tau_decay=units.tau_out)
+    spike, held = _dc_gains(preset, synapse, n)
+    table = synapse_table(get_integrator(preset.integrator), out, np.array([preset.tau_mem]), preset.dt)  # all alike
+    w_out = source.w_out / units.inverse_lambda
+    constant = units.gain * (source.b_rec + source.w_rec @ units.baseline) / held
+    population = Population(
+        name="rec",
+        n=n,
+        neuron=lif(preset),
+        synapses={"rec": synapse},
+        bias=units.offset,
+        synaptic_bias={"rec": constant} if constant.any() else {},
+        noise_sd=preset.noise_sd,
+        noise_while_refractory=preset.noise_while_refractory,
+        spikes_while_refractory=preset.spikes_while_refractory,
+        v0=preset.v0,
+        ref0=preset.ref0,
+    )
+    w_rec = source.w_rec * (units.gain / spike)[:, None] / units.inverse_lambda
+    w_in = source.w_in * (units.gain / held)[:, None]
+    return SpikingNetwork(
+        populations=(population,),
+        inputs=(HeldInput(name="u", n=source.n_inputs, dt=source.dt, sampling=preset.sampling),),
+        projections=(
+            Projection(source="u", target="rec", weight=w_in, synapse="rec"),
+            Projection(source="rec", target="rec", weight=w_rec, synapse="rec", delay=preset.delay),
+        ),
+        readouts=(
+            ReadOut(
+                name="out",
+                source="rec",
+                weight=w_out / discrete_area(table.D, table.jump, preset.dt),
+                bias=source.b_out + source.w_out @ units.baseline,
+                synapse=out,
+            ),
+        ),
+        dt=preset.dt,
+        integrator=preset.integrator,
+        provenance=provenance,
+    )
+
+
+def euler_tau(source: RateNetwork) -> Array:
+    """(N,) s: the time constant of the rate network's own Euler step, -dt / log(1 - dt/tau)."""
+    return np.asarray(-source.dt / np.log1p(-source.dt / source.tau), dtype=np.float64)
+
+
+def _dc_gains(preset: Preset, synapse: DoubleExponential, n: int) -> tuple[Array, Array]:
+    """(N,) each: mean v (mV) per spike/s of weight 1, and per held input of weight 1; 1 in continuous time."""
+    integrator = get_integrator(preset.integrator)
+    tau_mem = np.full(n, preset.tau_mem)
+    table = synapse_table(integrator, synapse, tau_mem, preset.dt)
+
+    def settled(added: Array) -> Array:
+        x = np.linalg.solve(np.eye(added.shape[1]) - table.D, added[:, :, None])[:, :, 0]
+        return np.asarray((table.B * x).sum(axis=1) / (1 - integrator.decay(tau_mem, preset.dt)), dtype=np.float64)
+
+    return settled(table.jump) * preset.dt, settled(table.held)
+
+
+def check_preset(source: RateNetwork, preset: Preset) -> None:
+    """Refuse settings that cannot step this network, all reasons at once."""
+    if not (np.isfinite(preset.dt) and preset.dt > 0):
+        raise SpikeportError(f"calibration: dt {preset.dt} s, must be positive", hint="--dt 1e-3   or the preset's own")
+    problems = []
+    if preset.dt > source.dt:
+        problems.append(f"dt {preset.dt:g} s: above the rate network's own {source.dt:g} s, so inputs would be skipped")
+    if get_integrator(preset.integrator).order is not None:  # Euler in some part: stable below its time constant only
+        smallest = float(euler_tau(source).min())
+        times = {"tau_mem": preset.tau_mem, "tau_rise": preset.tau_rise, "the smallest tau of an Euler step": smallest}
+        problems += [
+            f"dt {preset.dt:g} s: {name} is {tau:g} s, and {preset.integrator} needs dt below it"
+            for name, tau in times.items()
+            if preset.dt >= tau
+        ]
+    if not (np.isfinite(preset.noise_sd) and preset.noise_sd >= 0):
+        problems.append(f"noise: {preset.noise_sd} mV a step, must be 0 or more")
+    if not (np.isfinite(preset.t_ref) and preset.t_ref >= 0):
+        problems.append(f"t_ref: {preset.t_ref} s, must be 0 or more")
+    if problems:
+        hint = "a smaller --dt, or --preset standard, which is exact at any dt"
+        raise SpikeportError(f"calibration with preset '{preset.name}' cannot step this network", problems, hint=hint)
+
+
+def losses(preset: Preset) -> list[Loss]:
+    """What these settings give up, beyond spiking itself."""
+    found = []
+    if preset.noise_sd > 0 and preset.dt != PUBLISHED_DT:
+        how = f"{preset.noise_sd:g} mV a step of {preset.dt:g} s"
+        found.append(Loss("noise per step is not scaled by dt, as published", "population", how))
+    if preset.t_ref > 0 and refractory_steps(preset.t_ref, preset.dt) == 0:
+        how = f"t_ref {preset.t_ref:g} s, dt {preset.dt:g} s"
+        found.append(Loss("the refractory period is below half a step", "population", how))
+    return found

@@ -1,0 +1,98 @@
+"""The methods of a conversion: from a search's settings to a spiking network, before it is measured on fresh trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spikeport.convert.calibration.calibrate import MAX_RATE_HZ, Calibration, calibrate
+from spikeport.convert.grid import PUBLISHED_GRID, parse_grid
+from spikeport.convert.grid import bracket as bracket_grid
+from spikeport.convert.presets import Preset
+from spikeport.convert.search import Candidate, Search
+from spikeport.convert.transfer import losses, transfer
+from spikeport.snn.errors import SpikeportError
+from spikeport.snn.losses import Loss
+from spikeport.snn.spiking import SpikingNetwork
+
+METHODS = ("lambda", "calibrated")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A spiking network and how a method came to it."""
+
+    network: SpikingNetwork
+    inverse_lambda: float
+    losses: tuple[Loss, ...]
+    warnings: tuple[str, ...]
+    max_rate_hz: float | None
+    candidates: tuple[Candidate, ...] = ()
+    calibration: Calibration | None = None
+
+
+def searched(
+    search: Search, settings: Preset, grid: str | Sequence[float] | None, bracket: tuple[float, float] | None,
+    max_rate: float | None,
+) -> Made:  # fmt: skip
+    """Method "lambda": the best candidate, among those within the budget where there is one."""
+    values = _values(grid, bracket)
+    transfer(search.source, values[0], preset=settings)  # refuses settings before the work starts
+    candidates = search.over(values) if bracket is None else search.within(*bracket)
+    allowed = [c for c in candidates if max_rate is None or c.mean_rate_hz <= max_rate]
+    if not allowed:
+        least = min(candidates, key=lambda c: c.mean_rate_hz)
+        raise SpikeportError(
+            f"no 1/lambda of the search stays within {max_rate:g} spikes/s a unit",
+            [f"the fewest: {least.mean_rate_hz:.3g} spikes/s, at 1/lambda {least.inverse_lambda:g}"],
+            hint=f"--method calibrated --max-rate {max_rate:g}   or a grid of smaller values",
+        )
+    best = allowed[search.best(allowed)]
+    return Made(
+        network=transfer(search.source, best.inverse_lambda, preset=settings), inverse_lambda=best.inverse_lambda,
+        losses=tuple(losses(search.source, settings)), warnings=tuple(_end_of_grid(candidates, best)),
+        max_rate_hz=max_rate, candidates=candidates,
+    )  # fmt: skip
+
+
+def calibrated(search: Search, settings: Preset, max_rate: float | None) -> Made:
+    """Method "calibrated", on the trials that a search would see."""
+    limit = MAX_RATE_HZ if max_rate is None else max_rate
+    found = calibrate(
+        search.source, search.task, seed=search.seed, trials=search.trials, max_rate_hz=limit, preset=settings,
+        n_threads=None if search.n_jobs < 0 else search.n_jobs,
+    )  # fmt: skip
+    return Made(
+        network=found.network, inverse_lambda=found.inverse_lambda, losses=found.losses, warnings=found.warnings,
+        max_rate_hz=limit, calibration=found,
+    )  # fmt: skip
+
+
+def check_method(method: str, **options: Any) -> None:
+    """Refuse a method that there is not, and options of the other one."""
+    if method not in METHODS:
+        raise SpikeportError(f"method '{method}' is unknown, must be one of {', '.join(METHODS)}")
+    unused = {"grid": None, "bracket": None, "objective": "accuracy", "fast": False, "scheduler": None}
+    wrong = [name for name, default in unused.items() if options[name] != default]
+    if method != "lambda" and wrong:
+        raise SpikeportError(
+            f"method '{method}' searches no lambda",
+            [f"{name}: an option of method 'lambda'" for name in wrong],
+            hint="--max-rate 20   is its budget, in spikes/s a unit",
+        )
+
+
+def _end_of_grid(candidates: Sequence[Candidate], best: Candidate) -> list[str]:
+    if len(candidates) > 1 and best.inverse_lambda in (candidates[0].inverse_lambda, candidates[-1].inverse_lambda):
+        return [f"the best 1/lambda, {best.inverse_lambda:g}, is the end of the grid: a wider one may hold a better"]
+    return []
+
+
+def _values(grid: str | Sequence[float] | None, bracket: tuple[float, float] | None) -> tuple[float, ...]:
+    """The values of 1/lambda to begin with."""
+    if bracket is None:
+        return parse_grid(PUBLISHED_GRID if grid is None else grid)
+    if grid is not None:
+        raise SpikeportError("a grid and a bracket: the search takes one of them", hint="--bracket 10:200   alone")
+    return bracket_grid(*bracket)

@@ -1,0 +1,39 @@
+"""Accuracy against spikes: a calibrated conversion for each of several budgets, on the same fresh trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikeport.convert.conversion import Conversion, convert_network
+from spikeport.snn.errors import SpikeportError
+from spikeport.snn.rate import RateNetwork
+from spikeport.snn.tasks import Task
+
+MOST = 50  # budgets: more is a typing error, and would take hours
+
+
+def parse_budgets(text: str | Sequence[float]) -> tuple[float, ...]:
+    """ "A,B,C" or the numbers themselves, in spikes/s a unit; sorted, unique."""
+    try:
+        values = [float(v) for v in (text.split(",") if isinstance(text, str) else text)]
+    except ValueError:
+        values = []
+    if not values or len(values) > MOST or not all(np.isfinite(v) and v > 0 for v in values):
+        raise SpikeportError(
+            f"budgets '{text}': must be 1 to {MOST} positive numbers, in spikes/s a unit", hint="--pareto 2,5,10,20"
+        )
+    return tuple(sorted(set(values)))
+
+
+def pareto(
+    source: RateNetwork | str | Path, task: Task | str | Path, budgets: str | Sequence[float], **options: Any
+) -> list[Conversion]:
+    """A conversion by method "calibrated" for each budget, ascending; options: of convert_network."""
+    return [
+        convert_network(source, task, method="calibrated", max_rate=budget, **options)
+        for budget in parse_budgets(budgets)
+    ]
