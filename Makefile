@@ -12,6 +12,8 @@ PINNED  = $(shell grep -E '^($(1))==' constraints.txt)
 BARE    := $(call PINNED,norse|spikingjelly|sinabs)
 # The peers' own NIR readers, for the tests that they read what spikeport writes, and what those import.
 READERS := $(call PINNED,rockpool|spyx) loguru matplotlib pbr
+# What the tests of the validation's page look for, in that order.
+BROWSERS := chromium chromium-browser google-chrome
 # A stamp is no longer true where the .venv's Python is gone (the system's was upgraded), or where the checkout was
 # moved or copied: its commands would go on running the old place's code.
 SOUND   := grep -qsF "$(CURDIR)/" $(BIN)/pip && $(BIN)/python -c "" 2>/dev/null
@@ -28,6 +30,8 @@ demo: $(VENV)/core  ## a trained rate network becomes a spiking one that does th
 	@$(BIN)/spikeport demo
 
 test: $(VENV)/dev  ## the tests, without the slow ones (ARGS="-m slow" runs those)
+	@for name in $(BROWSERS); do command -v $$name; done | grep -q . || \
+	    echo "There is no Chromium: the tests of the validation's page will be skipped. On Debian or Ubuntu: apt-get install chromium"
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/dev  ## ruff: rules and format
@@ -60,7 +64,7 @@ $(VENV)/dev: $(SETUP) $(BROKEN)
 	@$(prepare)
 	@echo "Installing spikeport, torch and the tools into $(VENV), some minutes the first time ..."
 	@$(PIP) install "$$(grep ^torch== constraints.txt)" --constraint constraints.txt
-	@$(PIP) install --editable '.[train,dask,brian2,snntorch,nest,onnx,nir,measures,docs,dev]' nirtorch --constraint constraints.txt
+	@$(PIP) install --editable '.[train,dask,brian2,snntorch,nest,onnx,nir,measures,report,docs,dev]' nirtorch --constraint constraints.txt
 	@$(PIP) install --no-deps $(BARE)
 	@$(PIP) install $(READERS) --constraint constraints.txt
 	@touch $(VENV)/core $@

@@ -26,7 +26,10 @@ RESOURCES = {  # what each stands for, and how to get it
         name: f'{name}: pip install "spikeport[{name}]"'
         for name in ("brian2", "snntorch", "norse", "nest", "onnx", "nir")
     },
+    "brian2-loihi": "a second emulator of Loihi, beside the extra brian2: pip install --no-deps brian2-loihi",
     "measures": 'elephant and PySpike: pip install "spikeport[measures]"',
+    "report": 'Bokeh and Jinja2: pip install "spikeport[report]"',
+    "chromium": "a Chromium and what drives it: apt-get install chromium, pip install playwright",
     "readers": "the peers' own NIR readers: make test installs them (READERS in the Makefile)",
 }
 

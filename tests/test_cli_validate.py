@@ -37,7 +37,7 @@ def parsed(done: Result, code: int = 0) -> dict[str, Any]:
 
 def test_the_reference_beside_the_ideal_is_the_ideal_at_every_depth(files: dict[str, Path]) -> None:
     found = parsed(call(files, "--targets", "reference", "--trials", 4, "--json"))
-    assert found["levels"] == ["rate model", "ideal", "reference"]
+    assert found["levels"] == ["rate model", "spiking network", "reference"]
     assert found["replay"]["reference"]["differing"] == 0
     assert found["replay"]["reference"]["compared"] > 10
     assert found["free_running"]["reference"]["trials_that_part"] == 0
@@ -48,7 +48,7 @@ def test_the_reference_beside_the_ideal_is_the_ideal_at_every_depth(files: dict[
 
 def test_the_table_has_a_line_for_each_level(files: dict[str, Path]) -> None:
     lines = call(files, "--targets", "reference", "--trials", 4).stdout.splitlines()
-    assert [line.split("  ")[0] for line in lines[3:6]] == ["rate model", "ideal", "reference"]
+    assert [line.split("  ")[0] for line in lines[3:6]] == ["rate model", "spiking network", "reference"]
     assert any("reference: replay of 2 trials, 0 of" in line for line in lines)
 
 
@@ -61,7 +61,7 @@ def test_a_requirement_that_fails_exits_with_1_and_says_which(files: dict[str, P
     ]  # fmt: skip
     suite = ElementTree.parse(tmp_path / "j.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
-    assert "FAILS  ideal: mean_rate_hz>=1000" in call(files, *options[:4]).stdout
+    assert "FAILS  spiking network: mean_rate_hz>=1000" in call(files, *options[:4]).stdout
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,4 @@ def test_a_rate_network_of_another_size_is_refused(files: dict[str, Path], tmp_p
     files["model"] = write_model(tmp_path / "other.h5", n=21)
     done = call(files)
     assert done.exit_code == 2
-    assert "level ideal: 20 units, the rate network has 21" in done.stderr
+    assert "level spiking network: 20 units, the rate network has 21" in done.stderr

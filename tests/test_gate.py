@@ -29,13 +29,13 @@ def test_a_requirement_reads_back_from_its_text(name: str, sign: str, thousandth
 
 @pytest.mark.parametrize(("sign", "holds"), [(">=", True), (">", False), ("<=", True), ("<", False), ("==", True)])
 def test_each_operator_means_what_it_says(sign: str, holds: bool) -> None:
-    (verdict,) = judge(parse_requirements([f"accuracy{sign}0.9"]), {"ideal": level(0.9)})
+    (verdict,) = judge(parse_requirements([f"accuracy{sign}0.9"]), {"spiking network": level(0.9)})
     assert verdict.holds is holds
 
 
 def test_every_requirement_is_checked_on_every_level() -> None:
     wanted = parse_requirements(["accuracy>=0.95", "accuracy_low > 0.75", "output_rms<1"])
-    verdicts = judge(wanted, {"ideal": level(0.97), "nest": level(0.8)})
+    verdicts = judge(wanted, {"spiking network": level(0.97), "nest": level(0.8)})
     assert len(verdicts) == 6
     assert [(v.level, v.requirement.name) for v in verdicts if not v.holds] == [
         ("nest", "accuracy"),
@@ -51,10 +51,10 @@ def test_a_number_that_is_not_there_fails_and_says_why() -> None:
 
 
 def test_a_number_counts_for_the_levels_that_have_it_and_fails_where_none_has() -> None:
-    levels = {"ideal": level(), "nest": level() | {"replay": {"differing": 0}}}
+    levels = {"spiking network": level(), "nest": level() | {"replay": {"differing": 0}}}
     (replayed,) = judge(parse_requirements(["replay_differing==0"]), levels)
     assert (replayed.level, replayed.holds) == ("nest", True)
-    (nowhere,) = judge(parse_requirements(["replay_differing==0"]), {"ideal": level()})
+    (nowhere,) = judge(parse_requirements(["replay_differing==0"]), {"spiking network": level()})
     assert not nowhere.holds
     assert str(nowhere) == "every level: replay_differing no value, it was not measured, must be == 0"
 
@@ -67,9 +67,9 @@ def test_requirements_that_cannot_be_checked_are_refused_together() -> None:
 
 
 def test_junit_has_a_case_for_each_verdict_and_a_failure_for_each_that_fails() -> None:
-    verdicts = judge(parse_requirements(["accuracy>=0.95"]), {"ideal": level(0.97), "<nest>": level(0.8)})
+    verdicts = judge(parse_requirements(["accuracy>=0.95"]), {"spiking network": level(0.97), "<nest>": level(0.8)})
     suite = ElementTree.fromstring(junit(verdicts, "go-nogo"))
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
-    assert [case.get("classname") for case in suite] == ["ideal", "<nest>"]
+    assert [case.get("classname") for case in suite] == ["spiking network", "<nest>"]
     (failure,) = suite.iter("failure")
     assert failure.get("message") == "<nest>: accuracy 0.8, must be >= 0.95"

@@ -30,7 +30,7 @@ from spikeport.snn.measures import (
     rates_hz,
 )
 from spikeport.snn.measures import distances as train_distances
-from spikeport.snn.measures.filtering import filtered
+from spikeport.snn.measures.filtering import filtered, sample_ends
 from spikeport.snn.recording import SpikeTrains
 from spikeport.snn.synapses import DoubleExponential, Exponential
 
@@ -292,8 +292,8 @@ def test_the_isi_distance_of_two_clocks_is_their_relative_difference() -> None:
 
 
 @pytest.mark.parametrize("synapse", [DoubleExponential(tau_rise=0.002, tau_decay=0.03), Exponential(tau=0.02)])
-@pytest.mark.parametrize("every", [1, 7, 20])
-def test_filtered_spikes_are_the_read_outs_own_filter(synapse: Any, every: int) -> None:
+@pytest.mark.parametrize("every", [1, 7, 2.5, 20])
+def test_filtered_spikes_are_the_read_outs_own_filter(synapse: Any, every: float) -> None:
     rng = np.random.default_rng(6)
     s = SpikeTrains.from_dense(rng.integers(0, 2, (60, 2, 3)))
     table = synapse_table(get_integrator("kim2019"), synapse, np.full(3, 0.01), 1e-3)
@@ -301,11 +301,24 @@ def test_filtered_spikes_are_the_read_outs_own_filter(synapse: Any, every: int) 
     for z in s.dense():
         x = np.einsum("nij,bnj->bni", table.D, x) + table.jump * z[:, :, None]
         expected.append(x[:, :, 0])
-    found = filtered(s, table, every)
-    np.testing.assert_allclose(found, np.array(expected)[every - 1 :: every][: 60 // every], rtol=1e-10)
+    ends = sample_ends(60, 1e-3, every * 1e-3)
+    assert ends.size == 60 // every
+    np.testing.assert_allclose(filtered(s, table, ends), np.array(expected)[ends - 1], rtol=1e-10)
 
 
-def test_a_sample_every_0_steps_is_refused() -> None:
+@given(st.integers(1, 300), st.floats(1, 40))
+@LAW
+def test_samples_end_at_the_step_nearest_to_their_time(n_steps: int, ratio: float) -> None:
+    ends = sample_ends(n_steps, 1.0, ratio)
+    times = np.arange(1, ends.size + 1) * ratio
+    assert np.abs(ends - times).max(initial=0.0) <= 0.5 + 1e-6
+    assert (np.diff(ends) >= 1).all()
+    assert (ends.size + 1) * ratio > n_steps - 0.5 - 1e-6
+
+
+def test_samples_that_do_not_fit_the_steps_are_refused() -> None:
     table = synapse_table(get_integrator("euler"), Exponential(tau=0.02), np.full(1, 0.01), 1e-3)
-    with pytest.raises(InvalidNetworkError, match="a sample every 0 steps"):
-        filtered(trains([1]), table, 0)
+    with pytest.raises(InvalidNetworkError, match="must ascend from 1"):
+        filtered(trains([1]), table, np.array([5, 5]))
+    with pytest.raises(InvalidNetworkError, match="must be at least a step"):
+        sample_ends(10, 1e-3, 5e-4)

@@ -16,8 +16,8 @@ from random_networks import Case, cases
 from spikeport.snn import reference
 from spikeport.snn.errors import UnsupportedError
 from spikeport.snn.neurons import LIF, per_unit
-from spikeport.snn.recording import Recording
 from spikeport.snn.open_loop import open_loop, with_replay
+from spikeport.snn.recording import Recording
 from spikeport.snn.spiking import SpikingNetwork, Uniform
 from spikeport.snn.synapses import DoubleExponential, Exponential
 from spikeport.targets.base import Lowering

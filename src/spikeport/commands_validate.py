@@ -30,7 +30,11 @@ def validate(
     dtype: Annotated[str, typer.Option(help="float64 or float32, of the targets.")] = "float64",
     device: Annotated[str, typer.Option(help="cpu, or cuda where the target has it.")] = "cpu",
     quiet: Annotated[bool, typer.Option("--no-noise", help="Without the membrane noise.")] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="What each step costs, and where an undeclared fault sits.")
+    ] = False,
     junit: Annotated[Path | None, typer.Option(help="Write the requirements' verdicts as JUnit XML.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page of all of it, DIR/index.html.")] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> int:
@@ -40,6 +44,7 @@ def validate(
 
     $ spikeport validate net.h5 --against model.h5 --task go-nogo --require 'accuracy>=0.9'
     """
+    from spikeport.convert.report.folder import INDEX, check_report, write_report
     from spikeport.convert.validation.gate import junit as junit_xml
     from spikeport.snn.writing import check_writable, write_whole
     from spikeport.validation import validate_network
@@ -47,14 +52,20 @@ def validate(
     if junit is not None:
         check_writable(junit, force)
         check_kept(junit, network, against, task)
-    with show.progress() as report:
+    if report is not None:
+        check_report(report, force)
+        check_kept(report / INDEX, network, against, task)
+    with show.progress() as bar:
         found = validate_network(
             network, against, task, targets=names(targets), trials=trials, first=first, seed=seed, rule=rule,
             require=require or (), allow=names(allow), dtype=dtype, device=device, with_noise=not quiet,
-            progress=report,
+            why=why or report is not None, progress=bar,
         )  # fmt: skip
     if junit is not None:
         with write_whole(junit, overwrite=force) as path:
             path.write_bytes(junit_xml(found.verdicts, f"spikeport validate {network.name}"))
-    emit(found.as_dict(), show.validation, as_json)
+    said = found.as_dict()
+    if report is not None:
+        said["report"] = str(write_report(said, report, force))
+    emit(said, show.validation, as_json)
     return 0 if found.holds else 1

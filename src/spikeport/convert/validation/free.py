@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from spikeport.snn.integrators import get_integrator, synapse_table
 from spikeport.snn.measures import Components, PairedSums, Scores, aligned, distance, principal_components
 from spikeport.snn.measures.coincidence import coincident, factor_of_counts
-from spikeport.snn.measures.filtering import filtered
+from spikeport.snn.measures.filtering import filtered, sample_ends
 from spikeport.snn.measures.scores import ratio
 from spikeport.snn.measures.variability import interval_sums
 from spikeport.snn.neurons import Array, per_unit
@@ -22,15 +22,16 @@ from spikeport.snn.recording import Recording
 from spikeport.snn.spiking import ReadOut, SpikingNetwork
 
 
-def stand_in(network: SpikingNetwork, recording: Recording, every: int) -> Array:
-    """What stands for the rates r: lambda s, the read-out's filtered spikes, (samples, batch, n), a sample per `every`.
+def stand_in(network: SpikingNetwork, recording: Recording, sample_dt: float) -> Array:
+    """What stands for the rates r: lambda s, the read-out's filtered spikes, (samples, batch, n), one per sample_dt s.
 
     lambda: 1 / inverse_lambda of the provenance; 1 where there is none.
     """
     readout = network.readouts[0]
     table = read_table(network, readout)
     scale = 1.0 / float(network.provenance.get("inverse_lambda", 1.0))
-    return scale * filtered(recording.spikes[readout.source], table, every)
+    ends = sample_ends(recording.n_steps, recording.dt, sample_dt)
+    return scale * filtered(recording.spikes[readout.source], table, ends)
 
 
 def read_table(network: SpikingNetwork, readout: ReadOut) -> Any:
@@ -93,20 +94,28 @@ class SpikeSums:
         return ratio(variance, mean, mean > 0, "it never fired")
 
 
+PATHS = 16  # labels that have a mean: a file may have as many labels as trials
+
+
 @dataclass(frozen=True, kw_only=True)
 class Means:
-    """Mean over trials of a signal, by label: label -> (trials, sum (samples, n))."""
+    """Mean over trials of a signal, by label: label -> (trials, sum (samples, n)); of the first PATHS labels."""
 
     sums: dict[int, tuple[int, Array]] = field(default_factory=dict)
 
     def add(self, signal: Array, labels: NDArray[np.int64]) -> Means:
         """signal (samples, batch, n)."""
         sums = dict(self.sums)
-        for label in np.unique(labels):
-            mine = signal[:, labels == label]
-            n, total = sums.get(int(label), (0, 0.0))
-            sums[int(label)] = (n + mine.shape[1], total + mine.sum(axis=1))
+        for label in map(int, dict.fromkeys(labels.tolist())):  # in order of appearance: the same at any batch size
+            if label in sums or len(sums) < PATHS:
+                mine = signal[:, labels == label]
+                n, total = sums.get(label, (0, 0.0))
+                sums[label] = (n + mine.shape[1], total + mine.sum(axis=1))
         return Means(sums=sums)
+
+    def labels(self) -> NDArray[np.int64]:
+        """Of the columns of stacked()."""
+        return np.array(sorted(self.sums), dtype=np.int64)
 
     def stacked(self) -> Array:
         """(samples, labels, n), labels in ascending order."""
@@ -115,8 +124,12 @@ class Means:
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectories:
-    """Label means among the principal components of the rate model's: rate and spiking (samples, labels, d)."""
+    """Label means among the principal components of the rate model's: rate and spiking (samples, labels, d).
 
+    labels: (labels,), of the columns.
+    """
+
+    labels: NDArray[np.int64]
     components: Components
     rate: Array
     spiking: Array
@@ -130,8 +143,9 @@ def trajectories(rate: Means, spiking: Means, d: int = 3) -> Trajectories:
     components = principal_components(p, d)
     a, b = components.project(p), components.project(spiking.stacked())
     return Trajectories(
-        components=components, rate=a, spiking=b, distance=distance(a, b), distance_aligned=distance(a, aligned(b, a))
-    )
+        labels=rate.labels(), components=components, rate=a, spiking=b, distance=distance(a, b),
+        distance_aligned=distance(a, aligned(b, a)),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Validation: rate model, ideal spiking network and target on the same trials, at the depths that need no replay.
+"""Validation: rate model, spiking network and target on the same trials, at the depths that need no replay.
 
     free-running   each runs on its own with the same inputs (and the same noise where it can be given)
     task           which trials are right, with intervals, paired on the same trials
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeport.convert.validation.apart import distances_of
 from spikeport.convert.validation.free import (
     Coincidences,
     Means,
@@ -27,10 +28,13 @@ from spikeport.convert.validation.free import (
     trajectories,
 )
 from spikeport.convert.validation.levels import Level
+from spikeport.convert.validation.picture import Picture
+from spikeport.convert.validation.units import UnitNumbers
 from spikeport.convert.validation.verdicts import Bools, Verdicts
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.measures import PairedSums, Scores
 from spikeport.snn.measures.differences import parted_at
+from spikeport.snn.measures.filtering import sample_ends
 from spikeport.snn.neurons import Array
 from spikeport.snn.rate import RateNetwork, simulate_rate
 from spikeport.snn.recording import Recording
@@ -47,11 +51,11 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class FreeRunning:
-    """One level against the rate model, and against the ideal network, the first level, where it is another.
+    """One level against the rate model, and against the spiking network, the first level, where it is another.
 
     correlation, error: lambda s against r, per unit.  output_rms: of the outputs against the rate model's, (n_out,).
-    coincidence: with the ideal.  parted: for each trial, seconds until the first spike that differs from the
-    ideal; None where none does.
+    coincidence: with the first level.  parted: for each trial, seconds until the first spike that differs from the
+    first level; None where none does.  mean_r, mean_lambda_s: (n,), over all samples and trials.
     """
 
     name: str
@@ -63,6 +67,16 @@ class FreeRunning:
     trajectories: Trajectories
     coincidence: Scores | None
     parted: tuple[float | None, ...]
+    distances: dict[str, Any] | None
+    mean_r: Array
+    mean_lambda_s: Array
+
+    def units(self) -> UnitNumbers:
+        """This level, unit by unit."""
+        return UnitNumbers(
+            name=self.name, rates_hz=self.spikes.rates_hz(self.dt), correlation=self.correlation, error=self.error,
+            mean_r=self.mean_r, mean_lambda_s=self.mean_lambda_s,
+        )  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:
         rates = self.spikes.rates_hz(self.dt)
@@ -85,12 +99,13 @@ class FreeRunning:
             found["coincidence"] = _score(self.coincidence)
             found["trials_that_part"] = len(parted)
             found["first_parted_s"] = min(parted) if parted else None
+            found["distances"] = self.distances
         return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """What validate found. free: a level each, from the ideal network down."""
+    """What validate found. free: a level each, from the spiking network down.  picture: more of it, as JSON has it."""
 
     task: str
     rule: str
@@ -99,6 +114,7 @@ class Validation:
     seed: int
     verdicts: Verdicts
     free: tuple[FreeRunning, ...]
+    picture: dict[str, Any]
     seconds: float
     seconds_simulating: float
 
@@ -115,6 +131,7 @@ class Validation:
             "free_running": {f.name: f.as_dict() for f in self.free},
             "seconds": self.seconds,
             "seconds_simulating": self.seconds_simulating,
+            **self.picture,
         }
 
 
@@ -130,7 +147,7 @@ def validate(
     batch: int = BATCH,
     progress: Progress | None = None,
 ) -> Validation:
-    """Run `source` and each of `levels` (the ideal network first, then what it became) on trials first .. of `task`.
+    """Run `source` and each of `levels` (the spiking network first, then what it became) on trials first .. of `task`.
 
     rule: of the task (default: its first).  batch: trials at a time.
     """
@@ -140,7 +157,8 @@ def validate(
     right: dict[str, dict[str, list[Bools]]] = {
         name: {r: [] for r in task.rules} for name in [RATE, *(v.name for v in levels)]
     }
-    simulating = 0.0
+    picture, simulating = Picture.of(source), 0.0
+    apart: dict[str, dict[str, Any]] = {}
     for done in range(0, trials, batch):
         part = task.trials(min(batch, trials - done), seed=seed, first=first + done)
         began = time.perf_counter()
@@ -150,19 +168,26 @@ def validate(
         _judge(right[RATE], task, rate.outputs, part, source.dt, "rate")
         above: Recording | None = None
         assert rate.r is not None
+        outputs = {RATE: rate.outputs}
         for i, (level, run) in enumerate(zip(levels, runs, strict=True)):
-            outputs = run.outputs[level.network.readouts[0].name]
-            _judge(right[level.name], task, outputs, part, run.dt, "spiking")
-            sums[i] = sums[i].add(level.network, rate.r, rate.outputs, source.dt, run, part, above)
+            _judge(right[level.name], task, run.outputs[level.network.readouts[0].name], part, run.dt, "spiking")
+            outputs[level.name] = sampled_outputs(level.network, run, source.dt)
+            sums[i] = sums[i].add(level.network, rate.r, rate.outputs, outputs[level.name], source.dt, run, part, above)
+            if above is not None and done == 0:
+                apart[level.name] = distances_of(above, run, level.network.readouts[0].source)
             above = run if above is None else above
+        named = {v.name: (run, v.network.readouts[0].source) for v, run in zip(levels, runs, strict=True)}
+        picture = picture.add(part, rate, named, outputs, {name: found[rule][-1] for name, found in right.items()})
         if progress is not None:
             progress(min(done + batch, trials), trials, "trials")
     verdicts = Verdicts(
         right={name: {r: np.concatenate(v) for r, v in rules.items()} for name, rules in right.items()}, rule=rule
     )
+    free = tuple(s.finish(level, apart.get(level.name)) for s, level in zip(sums, levels, strict=True))
+    paths = {f.name: f.trajectories for f in free}
     return Validation(
-        task=task.name, rule=rule, trials=trials, first=first, seed=seed, verdicts=verdicts,
-        free=tuple(s.finish(level) for s, level in zip(sums, levels, strict=True)),
+        task=task.name, rule=rule, trials=trials, first=first, seed=seed, verdicts=verdicts, free=free,
+        picture=picture.as_dict(task, [f.units() for f in free], paths),
         seconds=time.perf_counter() - started, seconds_simulating=simulating,
     )  # fmt: skip
 
@@ -190,13 +215,11 @@ class _Sums:
         )  # fmt: skip
 
     def add(
-        self, network: SpikingNetwork, r: Array, rate_outputs: Array, rate_dt: float, run: Recording, part: Trials,
-        above: Recording | None,
+        self, network: SpikingNetwork, r: Array, rate_outputs: Array, outputs: Array, rate_dt: float, run: Recording,
+        part: Trials, above: Recording | None,
     ) -> _Sums:  # fmt: skip
-        every = round(rate_dt / run.dt)
         unit = network.readouts[0].source
-        s = stand_in(network, run, every)
-        outputs = np.asarray(run.outputs[network.readouts[0].name][every - 1 :: every], dtype=np.float64)
+        s = stand_in(network, run, rate_dt)
         n = min(len(s), len(r), len(outputs))
         coincidences, parted = self.coincidences, self.parted
         if coincidences is not None and above is not None:
@@ -208,13 +231,22 @@ class _Sums:
             spiking=self.spiking.add(s[:n], part.labels), coincidences=coincidences, parted=parted,
         )  # fmt: skip
 
-    def finish(self, level: Level) -> FreeRunning:
+    def finish(self, level: Level, apart: dict[str, Any] | None) -> FreeRunning:
         return FreeRunning(
             name=level.name, correlation=self.pairs.correlation(), error=self.pairs.error(),
             output_rms=self.outputs.rms(), spikes=self.spikes, dt=level.network.dt,
             trajectories=trajectories(self.rate, self.spiking),
             coincidence=None if self.coincidences is None else self.coincidences.factor(), parted=self.parted,
+            distances=apart,
+            mean_r=self.pairs.shift_x + self.pairs.x / max(self.pairs.n, 1),
+            mean_lambda_s=self.pairs.shift_y + self.pairs.y / max(self.pairs.n, 1),
         )  # fmt: skip
+
+
+def sampled_outputs(network: SpikingNetwork, run: Recording, rate_dt: float) -> Array:
+    """The first read-out at the rate network's own samples: (samples, batch, n_outputs), one at the end of each."""
+    ends = sample_ends(run.n_steps, run.dt, rate_dt)
+    return np.asarray(run.outputs[network.readouts[0].name][ends - 1], dtype=np.float64)
 
 
 def _judge(right: dict[str, list[Bools]], task: Task, outputs: Floats, part: Trials, dt: float, kind: str) -> None:
@@ -263,7 +295,6 @@ def _level_problems(source: RateNetwork, network: SpikingNetwork) -> list[str]:
         problems.append(f"{n} units, the rate network has {source.n_neurons}")
     if readout.weight.shape[0] != source.n_outputs:
         problems.append(f"{readout.weight.shape[0]} outputs, the rate network has {source.n_outputs}")
-    ratio = source.dt / network.dt
-    if abs(ratio - round(ratio)) > 1e-9 or round(ratio) < 1:
-        problems.append(f"dt {network.dt:g} s: no whole number of steps in the rate network's {source.dt:g} s")
+    if network.dt > source.dt * (1 + 1e-9):
+        problems.append(f"dt {network.dt:g} s: above the rate network's own {source.dt:g} s, so inputs are skipped")
     return problems

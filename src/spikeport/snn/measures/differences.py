@@ -88,12 +88,17 @@ def by_rounding(expected: Recording, found: Recording, network: SpikingNetwork, 
 
 def parted_at(expected: SpikeTrains, found: SpikeTrains) -> Sequence[int | None]:
     """For each trial, the first step (1, 2, ...) at which the two differ; None where they never do."""
-    keys, _, _ = _net(expected, found)
-    n_batch, n = expected.shape[1:]
-    step, trial = keys // (n_batch * n), keys // n % n_batch
-    first = np.full(n_batch, np.iinfo(np.int64).max)
+    step, trial, _ = disagreements(expected, found)
+    first = np.full(expected.shape[1], np.iinfo(np.int64).max)
     np.minimum.at(first, trial, step)
-    return [int(s) + 1 if (trial == b).any() else None for b, s in enumerate(first)]
+    return [int(s) if (trial == b).any() else None for b, s in enumerate(first)]
+
+
+def disagreements(expected: SpikeTrains, found: SpikeTrains) -> tuple[Any, Any, Any]:
+    """(step, trial, unit), arrays: wherever the two have another count of spikes; steps from 1, in order of time."""
+    keys, _, _ = _net(expected, found)
+    _, n_batch, n = expected.shape
+    return keys // (n_batch * n) + 1, keys // n % n_batch, keys % n
 
 
 def _first(expected: Recording, found: Recording, network: SpikingNetwork, name: str) -> Difference | None:

@@ -55,6 +55,7 @@ class Task(Protocol):
     """A task: a name, its channels, its clock, seeded trials and its rules; read-only, so a frozen dataclass fits.
 
     A task that ends (a file of trials) also has an int `n_trials`; one without makes as many trials as one asks for.
+    One whose trials have parts may have `events`: name -> (start, end) in s from the start of a trial.
     """
 
     @property

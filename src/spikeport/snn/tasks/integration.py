@@ -46,6 +46,11 @@ class Integration:
     def windows(self) -> Mapping[str, Window]:
         return {"rate": Window(start=_RATE_START * self.dt), "spiking": Window(start=_SPIKING_START * self.dt)}
 
+    @property
+    def events(self) -> Mapping[str, tuple[float, float]]:
+        """What happens when, s from the start of a trial."""
+        return {"stimulus": (_ON * self.dt, _OFF * self.dt)}
+
     def trials(self, n: int, *, seed: int, first: int = 0) -> Trials:
         rules.check_request(self.name, n, seed, first)
         inputs = np.zeros((self.n_samples, n, 4))

@@ -18,6 +18,7 @@ from spikeport.snn.tasks import rules
 from spikeport.snn.tasks.base import Trials, Verdict, Window
 
 _PULSES = ((50, 100), (110, 160))  # steps: channel 0, channel 1; all numbers here from the published code
+_NAMES = ("first pulse", "second pulse")  # of _PULSES
 _ANSWER = (170, 270)  # steps: where the target is +-1
 _START = 200  # steps = 1.0 s: both rules begin to look
 _KEY = 2  # of this task's random numbers, so that tasks do not share coins
@@ -42,6 +43,11 @@ class XOR:
     @property
     def windows(self) -> Mapping[str, Window]:
         return {kind: Window(start=_START * self.dt) for kind in ("rate", "spiking")}
+
+    @property
+    def events(self) -> Mapping[str, tuple[float, float]]:
+        """What happens when, s from the start of a trial."""
+        return {name: (on * self.dt, off * self.dt) for name, (on, off) in zip(_NAMES, _PULSES, strict=True)}
 
     def trials(self, n: int, *, seed: int, first: int = 0) -> Trials:
         rules.check_request(self.name, n, seed, first)
