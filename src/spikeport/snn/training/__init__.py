@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spikeport.snn.training.many import ManyProgress, train_many
 from spikeport.snn.training.options import (
     Look,
     Progress,
@@ -12,4 +13,14 @@ from spikeport.snn.training.options import (
 )
 from spikeport.snn.training.run import train
 
-__all__ = ["Look", "Progress", "TrainingInterrupted", "TrainingOptions", "TrainingProgress", "TrainingResult", "train"]
+__all__ = [
+    "Look",
+    "ManyProgress",
+    "Progress",
+    "TrainingInterrupted",
+    "TrainingOptions",
+    "TrainingProgress",
+    "TrainingResult",
+    "train",
+    "train_many",
+]

@@ -26,8 +26,8 @@ from torch import Tensor
 from spikeport.snn.training.initial import Fixed
 from spikeport.snn.training.options import PHI_MAX, TrainingOptions
 
-_BETAS = (0.9, 0.999)  # Kingma & Ba 2015, the defaults of the published code's optimiser too
-_EPS = 1e-8  # the same
+BETAS = (0.9, 0.999)  # Kingma & Ba 2015, the defaults of the published code's optimiser too
+EPS = 1e-8  # the same
 _SQRT_EPS = 1e-12  # under the loss's root, whose slope at 0 is infinite: a silent network on a NoGo trial is there
 
 Named = Mapping[str, Tensor]
@@ -125,15 +125,15 @@ def gradients(
 def step_adam(state: State, grads: Named, *, learning_rate: float, clip_norm: float) -> State:
     """The state after one step of Adam on the clipped gradient; the last equation of the module."""
     norm = torch.sqrt(torch.stack([g.square().sum() for g in grads.values()]).sum())
-    shrink = torch.clamp(clip_norm / (norm + _EPS), max=1.0)
+    shrink = torch.clamp(clip_norm / (norm + EPS), max=1.0)
     t = state.step + 1
-    b1, b2 = _BETAS
+    b1, b2 = BETAS
     first, second, parameters = {}, {}, {}
     for name, p in state.parameters.items():
         g = grads[name] * shrink
         first[name] = m = b1 * state.first[name] + (1 - b1) * g
         second[name] = v = b2 * state.second[name] + (1 - b2) * g.square()
-        parameters[name] = p - learning_rate * (m / (1 - b1**t)) / (torch.sqrt(v / (1 - b2**t)) + _EPS)
+        parameters[name] = p - learning_rate * (m / (1 - b1**t)) / (torch.sqrt(v / (1 - b2**t)) + EPS)
     return replace(state, step=t, parameters=parameters, first=first, second=second)
 
 

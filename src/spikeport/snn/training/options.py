@@ -22,9 +22,9 @@ class TrainingOptions:
     """Options of `train`; the defaults are those of Kim, Li & Sejnowski (PNAS 2019) and their code, unless said.
 
     n_neurons: N.  phi: "sigmoid", "softplus" or "relu", the last two clipped at 20.  tau_bounds: s; published 0.020 to
-    0.100 or 0.125 by task.  p_inh: probability of a unit to be inhibitory.  n_som: inhibitory units that are SOM, None
-    for N / 10.  p_rec, gain, weights: the sparse initial weights, see initial.py.  noise_sd: of a step; x0_sd: of x at
-    the start of a trial.
+    0.100 or 0.125 by task; two equal ones fix tau, as published where it is not trained.  p_inh: probability of a unit
+    to be inhibitory.  n_som: inhibitory units that are SOM, None for N / 10.  p_rec, gain, weights: the sparse initial
+    weights, see initial.py.  noise_sd: of a step; x0_sd: of x at the start of a trial.
     batch: trials per gradient step (published 1).  learning_rate: Adam's.  clip_norm: of the gradient (ours).
     rate_cost: weight of mean(r^2) beside the loss (ours; 0 as published): quiet units are what a LIF unit does best.
     max_steps: gradient steps before giving up.  min_trials: none below it, None for the published number (Go-NoGo
@@ -132,7 +132,7 @@ def check_options(options: TrainingOptions, dt: float) -> None:
     checks: tuple[tuple[bool, str], ...] = (
         (options.n_neurons >= 2, f"n_neurons: {options.n_neurons}, must be 2 or more"),
         (0 <= options.seed, f"seed: {options.seed}, must be 0 or more"),
-        (0 < low < high < np.inf, f"tau_bounds: {low:g} to {high:g} s, must be positive and ascending (seconds)"),
+        (0 < low <= high < np.inf, f"tau_bounds: {low:g} to {high:g} s, must be positive and ascending (seconds)"),
         (not 0 < low <= dt, f"tau_bounds: from {low:g} s, must be above the task's step of {dt:g} s"),
         (options.weights in WEIGHTS, f"weights: '{options.weights}', must be one of {', '.join(WEIGHTS)}"),
         (0 <= options.p_inh < 1, f"p_inh: {options.p_inh}, must be in [0, 1)"),

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikeport.snn.errors import MissingDependencyError
 from spikeport.snn.rate import RateNetwork, simulate_rate
-from spikeport.snn.tasks import Task, get_task
+from spikeport.snn.tasks import Task, Trials, get_task
 from spikeport.snn.training.checkpoint import Checkpoint, check_free, load_checkpoint, save_checkpoint
 from spikeport.snn.training.data import draw_noise, draw_trials, purpose_seed
 from spikeport.snn.training.initial import Fixed, initial_network
@@ -41,7 +42,7 @@ _TEST_CHUNK = 100  # trials of the final test at once, which bounds its memory
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Progressed:
+class Progressed:
     """A run after some steps; replaced as a whole after each, so that an interrupt finds a whole one."""
 
     state: bptt.State
@@ -51,7 +52,7 @@ class _Progressed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Run:
+class Run:
     """What does not change during a run."""
 
     task: Task
@@ -82,39 +83,37 @@ def train(
     task = get_task(task) if isinstance(task, (str, Path)) else task
     check_options(options, task.dt)
     path = None if checkpoint is None else Path(checkpoint)
-    module = _bptt()
-    with _threads(options.threads):
+    module = load_bptt()
+    with torch_threads(options.threads):
         fixed, parameters = initial_network(options, task.n_inputs, task.n_outputs)
-        run = _Run(task=task, options=options, fixed=fixed, model=module.Model.of(fixed, options, task.dt), bptt=module)
-        done = _Progressed(state=module.initial_state(parameters))
+        run = Run(task=task, options=options, fixed=fixed, model=module.Model.of(fixed, options, task.dt), bptt=module)
+        done = Progressed(state=module.initial_state(parameters))
         if path is not None and resume:
             shapes = {name: array.shape for name, array in parameters.items()}
-            done = _resumed(run, load_checkpoint(path, options, task.name, shapes))
+            done = resumed(run, load_checkpoint(path, options, task.name, shapes))
         elif path is not None:
             check_free(path)
         return _carry_on(run, done, path, progress, begun)
 
 
-def _carry_on(
-    run: _Run, done: _Progressed, path: Path | None, progress: Progress | None, begun: float
-) -> TrainingResult:
+def _carry_on(run: Run, done: Progressed, path: Path | None, progress: Progress | None, begun: float) -> TrainingResult:
     """Steps until the stopping rule and the extra steps, or max_steps; then the final test."""
     try:
-        while done.state.step < _total_steps(run, done):
+        while done.state.step < total_steps(run, done):
             done = _step(run, done)
             if path is not None and done.state.step % _SAVE_EVERY == 0:
-                _save(run, done, path)
+                save_run(run, done, path)
             _report(run, done, progress)
-        accuracy = test_accuracy(_network(run, done), run.task, run.options)
+        accuracy = test_accuracy(network_of(run, done), run.task, run.options)
     except KeyboardInterrupt:
         if path is not None:
-            _save(run, done, path)
+            save_run(run, done, path)
         where = f"; go on with --resume from {path}" if path is not None else ""
-        result = _result(run, done, {}, begun, interrupted=True)
+        result = result_of(run, done, {}, begun, interrupted=True)
         raise TrainingInterrupted(f"training stopped after {result.steps} steps{where}", result) from None
     if path is not None:
-        _save(run, done, path)
-    return _result(run, done, accuracy, begun, interrupted=False)
+        save_run(run, done, path)
+    return result_of(run, done, accuracy, begun, interrupted=False)
 
 
 def test_accuracy(network: RateNetwork, task: Task, options: TrainingOptions) -> dict[str, float]:
@@ -139,54 +138,75 @@ def test_accuracy(network: RateNetwork, task: Task, options: TrainingOptions) ->
 test_accuracy.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest makes of the name
 
 
-def _step(run: _Run, done: _Progressed) -> _Progressed:
+def _step(run: Run, done: Progressed) -> Progressed:
     """One gradient step, and a look where one is due."""
     options, step = run.options, done.state.step
     batch, _ = _batch(run, "train", step, options.batch)
-    rate = options.learning_rate
-    if done.converged_at is not None:
-        rate *= 1 - (step - done.converged_at) / options.extra_steps
     loss, grads = run.bptt.gradients(run.model, done.state.parameters, batch, rate_cost=options.rate_cost)
+    rate = learning_rate(run, done)
     state = run.bptt.step_adam(done.state, grads, learning_rate=rate, clip_norm=options.clip_norm)
     done = replace(done, state=state, losses=(*done.losses, loss))
-    if state.step % options.look_every or done.converged_at is not None:
-        return done
-    look = _look(run, done)
+    return with_look(run, done, _look(run, done)) if look_due(run, done) else done
+
+
+def learning_rate(run: Run, done: Progressed) -> float:
+    """Adam's, of the step to come: constant until the run has converged, then falling to 0 over the extra steps."""
+    if done.converged_at is None:
+        return run.options.learning_rate
+    return run.options.learning_rate * (1 - (done.state.step - done.converged_at) / run.options.extra_steps)
+
+
+def look_due(run: Run, done: Progressed) -> bool:
+    return done.state.step % run.options.look_every == 0 and done.converged_at is None
+
+
+def with_look(run: Run, done: Progressed, look: Look) -> Progressed:
+    """The run after a look: it has converged where the stopping rule of TrainingOptions is met."""
+    options = run.options
     enough = options.min_trials if options.min_trials is not None else MIN_TRIALS.get(run.task.name, 0)
     met = look.accuracy[run.task.rules[0]] > options.accuracy_above and look.loss < options.loss_below
-    good = met and state.step * options.batch >= enough
-    return replace(done, looks=(*done.looks, look), converged_at=state.step if good else None)
+    good = met and look.step * options.batch >= enough
+    return replace(done, looks=(*done.looks, look), converged_at=look.step if good else None)
 
 
-def _look(run: _Run, done: _Progressed) -> Look:
+def judged_look(run: Run, step: int, outputs: NDArray[np.float64], trials: Trials, loss: float) -> Look:
+    """What a look saw: outputs (time, batch, n_outputs) on its trials, and their mean loss."""
+    task = run.task
+    right = {rule: task.judge(outputs, trials, dt=task.dt, kind="rate", rule=rule) for rule in task.rules}
+    return Look(step=step, accuracy={rule: float(v.mean()) for rule, v in right.items()}, loss=loss)
+
+
+def _look(run: Run, done: Progressed) -> Look:
     batch, trials = _batch(run, "look", done.state.step, run.options.look_trials)
     outputs, loss = run.bptt.outputs_of(run.model, done.state.parameters, batch)
-    verdicts = {
-        rule: run.task.judge(outputs, trials, dt=run.task.dt, kind="rate", rule=rule) for rule in run.task.rules
-    }
-    return Look(step=done.state.step, accuracy={rule: float(v.mean()) for rule, v in verdicts.items()}, loss=loss)
+    return judged_look(run, done.state.step, outputs, trials, loss)
 
 
-def _batch(run: _Run, purpose: str, round_: int, n: int) -> tuple[bptt.Batch, Any]:
-    trials = draw_trials(run.task, run.options, purpose, round_, n)
-    noise, x0 = draw_noise(run.options, purpose, round_, trials.inputs.shape[0], trials.n_trials)
-    arrays = {"inputs": trials.inputs, "targets": trials.targets, "noise": noise, "x0": x0}
+def _batch(run: Run, purpose: str, round_: int, n: int) -> tuple[bptt.Batch, Trials]:
+    arrays, trials = drawn(run, purpose, round_, n)
     return run.bptt.Batch(**{name: run.bptt.tensor(a) for name, a in arrays.items()}), trials
 
 
-def _total_steps(run: _Run, done: _Progressed) -> int:
+def drawn(run: Run, purpose: str, round_: int, n: int) -> tuple[dict[str, NDArray[Any]], Trials]:
+    """Inputs, targets, noise and x0 of n trials by name, as bptt.Batch has them, and the trials themselves."""
+    trials = draw_trials(run.task, run.options, purpose, round_, n)
+    noise, x0 = draw_noise(run.options, purpose, round_, trials.inputs.shape[0], trials.n_trials)
+    return {"inputs": trials.inputs, "targets": trials.targets, "noise": noise, "x0": x0}, trials
+
+
+def total_steps(run: Run, done: Progressed) -> int:
     if done.converged_at is None:
         return run.options.max_steps
     return done.converged_at + run.options.extra_steps  # beyond max_steps too: they belong to the answer
 
 
-def _report(run: _Run, done: _Progressed, progress: Progress | None) -> None:
+def _report(run: Run, done: Progressed, progress: Progress | None) -> None:
     if progress is not None:
         accuracy = done.looks[-1].accuracy[run.task.rules[0]] if done.looks else None
         progress(
             TrainingProgress(
                 step=done.state.step,
-                total_steps=_total_steps(run, done),
+                total_steps=total_steps(run, done),
                 loss=done.losses[-1],
                 accuracy=accuracy,
                 converged=done.converged_at is not None,
@@ -194,7 +214,7 @@ def _report(run: _Run, done: _Progressed, progress: Progress | None) -> None:
         )
 
 
-def _network(run: _Run, done: _Progressed) -> RateNetwork:
+def network_of(run: Run, done: Progressed) -> RateNetwork:
     """The RateNetwork of a state: the weights as they act, in double precision."""
     w_rec, tau = run.bptt.effective(run.model, done.state.parameters)
     inhibitory = run.fixed.sign < 0
@@ -224,10 +244,10 @@ def _network(run: _Run, done: _Progressed) -> RateNetwork:
     )
 
 
-def _result(
-    run: _Run, done: _Progressed, accuracy: Mapping[str, float], begun: float, *, interrupted: bool
+def result_of(
+    run: Run, done: Progressed, accuracy: Mapping[str, float], begun: float, *, interrupted: bool
 ) -> TrainingResult:
-    network = _network(run, done)
+    network = network_of(run, done)
     if accuracy:
         tested = {"test_accuracy": dict(accuracy), "test_trials": run.options.test_trials}
         network = replace(network, provenance={**network.provenance, **tested})
@@ -244,7 +264,7 @@ def _result(
     )
 
 
-def _save(run: _Run, done: _Progressed, path: Path) -> None:
+def save_run(run: Run, done: Progressed, path: Path) -> None:
     groups = {"parameters": done.state.parameters, "first": done.state.first, "second": done.state.second}
     arrays = {group: {name: t.numpy() for name, t in named.items()} for group, named in groups.items()}
     found = Checkpoint(
@@ -257,15 +277,15 @@ def _save(run: _Run, done: _Progressed, path: Path) -> None:
     save_checkpoint(path, found, run.options, run.task.name)
 
 
-def _resumed(run: _Run, found: Checkpoint) -> _Progressed:
+def resumed(run: Run, found: Checkpoint) -> Progressed:
     groups = {group: {name: run.bptt.tensor(a) for name, a in named.items()} for group, named in found.arrays.items()}
     state = run.bptt.State(step=found.step, **groups)
-    return _Progressed(
+    return Progressed(
         state=state, losses=tuple(found.losses.tolist()), looks=found.looks, converged_at=found.converged_at
     )
 
 
-def _bptt() -> Any:
+def load_bptt() -> Any:
     try:
         return import_module("spikeport.snn.training.bptt")
     except ModuleNotFoundError as error:
@@ -275,7 +295,7 @@ def _bptt() -> Any:
 
 
 @contextmanager
-def _threads(n: int) -> Iterator[None]:
+def torch_threads(n: int) -> Iterator[None]:
     torch: Any = sys.modules["torch"]
     before = torch.get_num_threads()
     torch.set_num_threads(n)

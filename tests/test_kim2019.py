@@ -1,0 +1,191 @@
+"""benchmarks/kim2019.py: its conditions, that a run goes on where it stopped, and the table of what it found."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from require import need
+
+from spikeport.snn.errors import SpikeportError
+from spikeport.snn.measures import wilson
+
+need("torch", resource="train")
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def kim(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The benchmark, with networks so small and a rule so easy that they train in a blink."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import kim2019
+    import kim2019_table
+
+    easy = replace(
+        kim2019_table.PUBLISHED, max_steps=4, look_every=1, look_trials=2, test_trials=10, accuracy_above=0.0,
+        loss_below=1e9, min_trials=0,
+    )  # fmt: skip
+    monkeypatch.setattr(kim2019_table, "PUBLISHED", easy)
+    monkeypatch.setattr(kim2019_table, "GRID", "30:35:5")
+    for name, value in (("TRIALS", 2), ("TEST_TRIALS", 3)):
+        monkeypatch.setattr(kim2019, name, value)
+    return kim2019
+
+
+def run(kim: Any, monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> int:
+    monkeypatch.setattr(
+        sys, "argv", ["kim2019.py", "--out", str(folder / "r.jsonl"), "--nets", str(folder / "nets"), *arguments]
+    )
+    code = kim.main()
+    assert isinstance(code, int)
+    return code
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in (folder / "r.jsonl").read_text().splitlines()]
+
+
+def test_a_run_trains_converts_and_keeps_every_network(kim, monkeypatch, tmp_path, capsys):
+    assert run(kim, monkeypatch, tmp_path, "--conditions", "gonogo_sigmoid_10", "--networks", "3") == 0
+    found = lines(tmp_path)
+    trained = {x["seed"]: x for x in found if x["kind"] == "training"}
+    assert sorted(trained) == [0, 1, 2]
+    converted = {x["seed"] for x in found if x["kind"] == "conversion"}
+    assert converted == {seed for seed, x in trained.items() if x["converged"]}
+    assert converted
+    for seed, x in trained.items():
+        assert (
+            tmp_path / "nets" / f"gonogo_sigmoid_10_seed{seed}{'' if x['converged'] else '_unconverged'}.h5"
+        ).exists()
+    for x in found:
+        if x["kind"] == "conversion":
+            assert x["best"] == max(accuracy for _, accuracy, _, _ in x["curve"])
+            assert [value for value, *_ in x["curve"]] == [30, 35]
+            assert all(0 <= right <= x["test_trials"] == 3 for right in x["right"].values())
+    shown = capsys.readouterr().out
+    assert "training: gradient steps" in shown
+    assert "conversion: search" in shown
+
+
+def test_a_second_run_adds_what_is_missing_and_nothing_else(kim, monkeypatch, tmp_path):
+    name = ("--conditions", "gonogo_sigmoid_10")
+    run(kim, monkeypatch, tmp_path, *name, "--networks", "2")
+    first = (tmp_path / "r.jsonl").read_text()
+    run(kim, monkeypatch, tmp_path, *name, "--networks", "2")
+    assert (tmp_path / "r.jsonl").read_text() == first
+    run(kim, monkeypatch, tmp_path, *name, "--networks", "3")
+    assert (tmp_path / "r.jsonl").read_text().startswith(first)
+    assert {x["seed"] for x in lines(tmp_path)} == {0, 1, 2}
+
+
+def test_an_interrupt_keeps_what_was_done_and_the_next_run_completes_it(kim, monkeypatch, tmp_path, capsys):
+    arguments = ("--conditions", "gonogo_sigmoid_10,gonogo_sigmoid_10_ref0", "--networks", "2")
+    whole, calls = kim.converted, []
+
+    def interrupted(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(*args)
+
+    monkeypatch.setattr(kim, "converted", interrupted)
+    assert run(kim, monkeypatch, tmp_path, *arguments) == 130
+    assert "goes on from there" in capsys.readouterr().out
+    before = lines(tmp_path)
+    monkeypatch.setattr(kim, "converted", whole)
+    assert run(kim, monkeypatch, tmp_path, *arguments) == 0
+    after = lines(tmp_path)
+    assert after[: len(before)] == before
+    keys = [(x["kind"], x.get("condition", x["network"]), x["seed"]) for x in after]
+    assert len(keys) == len(set(keys))
+
+
+def test_networks_of_an_earlier_run_are_not_trained_again(kim, monkeypatch, tmp_path):
+    name = ("--conditions", "gonogo_sigmoid_10", "--networks", "2")
+    run(kim, monkeypatch, tmp_path, *name)
+    before = lines(tmp_path)
+    (tmp_path / "r.jsonl").unlink()
+    monkeypatch.setattr(
+        kim, "train_many", lambda task, options, **_: iter([]) if not options else pytest.fail("trained")
+    )
+    run(kim, monkeypatch, tmp_path, *name)
+
+    def facts(found: list[dict[str, Any]]) -> list[Any]:
+        picked = ("kind", "seed", "converged", "steps", "rate_accuracy", "best", "right", "mean_rate_hz")
+        return sorted(json.dumps({k: x.get(k) for k in picked}) for x in found)
+
+    assert facts(lines(tmp_path)) == facts(before)
+
+
+def test_a_line_that_was_cut_off_is_told_and_left(kim, monkeypatch, tmp_path, capsys):
+    (tmp_path / "r.jsonl").write_text('{"kind": "training", "network": "x"')
+    assert run(kim, monkeypatch, tmp_path, "--conditions", "gonogo_sigmoid_10", "--networks", "1") == 0
+    assert "1 lines cannot be read" in capsys.readouterr().err
+    texts = (tmp_path / "r.jsonl").read_text().splitlines()
+    assert texts[0] == '{"kind": "training", "network": "x"'
+    assert json.loads(texts[1])["kind"] == "training"
+
+
+def test_conditions_are_what_their_names_say(kim):
+    fixed = kim.conditions_of("gonogo_relu_50_tau20_ref4")[0]
+    assert (fixed.options.phi, fixed.options.n_neurons, fixed.options.tau_bounds) == ("relu", 50, (0.02, 0.02))
+    assert (fixed.preset.t_ref, fixed.preset.ref0) == (0.004, 80)
+    assert fixed.network == "gonogo_relu_50_tau20"
+    plain = kim.conditions_of("xor_sigmoid_250")[0]
+    assert (plain.task, plain.preset.t_ref, plain.preset.ref0, plain.options.batch) == ("xor", 0.002, 40, 1)
+    low = kim.conditions_of("gonogo_softplus_250_low_bout")[0]
+    assert (low.network, low.grid, low.preset.keep_b_out, plain.preset.keep_b_out) == (
+        "gonogo_softplus_250", "4:20:2", True, False,
+    )  # fmt: skip
+    names = [c.name for c in kim.conditions_of("all")]
+    assert len(names) == len(set(names))
+    for name in [f"gonogo_{phi}_{n}" for phi in ("sigmoid", "softplus", "relu") for n in (10, 50, 100, 250)]:
+        assert name in names
+
+
+def test_an_unknown_condition_is_refused(kim, monkeypatch, tmp_path, capsys):
+    assert run(kim, monkeypatch, tmp_path, "--conditions", "gonogo_sigmoid_10_fast") == 2
+    assert "'fast' is unknown" in capsys.readouterr().err
+    with pytest.raises(SpikeportError, match="must begin with gonogo"):
+        kim.conditions_of("headlines")
+
+
+def test_a_method_that_the_package_does_not_have_is_refused(kim, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(kim, "convert_network", lambda path, task, *, grid: None)
+    arguments = ("--conditions", "gonogo_sigmoid_10", "--networks", "3", "--methods", "calibrated")
+    assert run(kim, monkeypatch, tmp_path, *arguments) == 2
+    assert "method 'calibrated': this spikeport converts by lambda only" in capsys.readouterr().err
+
+
+def test_the_table_counts_successes_beside_the_papers(kim, monkeypatch, tmp_path):
+    versions = {"python": "3", "spikeport": "0"}
+    with (tmp_path / "r.jsonl").open("w") as file:
+        for seed in range(5):
+            converged, network = seed < 4, "gonogo_relu_250"
+            made = {"kind": "training", "network": network, "seed": seed, "converged": converged, "versions": versions}
+            file.write(json.dumps(made) + "\n")
+            if converged:
+                right = {"published": [990, 960, 940, 510][seed], "strict": 400}
+                found = {
+                    "kind": "conversion", "condition": network, "network": network, "seed": seed, "method": "lambda",
+                    "best": [1.0, 0.97, 0.95, 0.6][seed], "right": right, "test_trials": 1000, "inverse_lambda": 40,
+                    "mean_rate_hz": 5.0, "versions": versions,
+                }  # fmt: skip
+                file.write(json.dumps(found) + "\n")
+    table = tmp_path / "table.md"
+    assert run(kim, monkeypatch, tmp_path, "--networks", "0", "--table", str(table)) == 0
+    row = next(line for line in table.read_text().splitlines() if line.startswith("| `gonogo_relu_250`"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    three, two, none = (tuple(round(100 * x) for x in wilson(k, 4, 0.95)) for k in (3, 2, 0))
+    assert cells[1:] == [
+        "4 of 5", "0", f"3 of 4 [{three[0]}, {three[1]}]", f"2 of 4 [{two[0]}, {two[1]}]",
+        f"0 of 4 [{none[0]}, {none[1]}]", "59.7", "88.0", "85.0", "40.0", "40", "5.0",
+    ]  # fmt: skip
+    text = table.read_text()
+    assert "Seeds 0 to 4" in text
+    assert "python benchmarks/kim2019.py" in text
+    assert str(tmp_path) not in text
