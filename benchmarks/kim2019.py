@@ -14,7 +14,6 @@ A success is an accuracy of 0.95 or more: as published, of the best 1/lambda on 
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import platform
 import sys
@@ -28,6 +27,7 @@ from typing import Any
 
 from kim2019_table import (
     HEAD,
+    METHODS,
     PUBLISHED,
     SETS,
     TEST_TRIALS,
@@ -40,10 +40,18 @@ from kim2019_table import (
 )
 
 from spikeport.convert.conversion import convert_network
+from spikeport.convert.validation.validate import sampled_outputs
+from spikeport.snn import engine
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.files import load_rate_network, save_rate_network
+from spikeport.snn.measures import PairedSums
+from spikeport.snn.rate import RateNetwork, simulate_rate
+from spikeport.snn.spiking import SpikingNetwork
+from spikeport.snn.tasks import get_task
 from spikeport.snn.training import TrainingResult, train, train_many
 from spikeport.snn.writing import write_whole
+
+FRESH, CORRELATED = 10_000, 100  # the first of the trials for the output's correlation, and how many
 
 # ---------------------------------------------------------------- the work
 
@@ -125,7 +133,7 @@ class Bench:
                 self.results.add(record)
                 print(
                     f"{c.name} seed {seed}, {method}: 1/lambda {record['inverse_lambda']:g}, "
-                    f"search {record['best']:.2f}, fresh {record['right']['published'] / TEST_TRIALS:.3f} published "
+                    f"fresh {record['right']['published'] / TEST_TRIALS:.3f} published "
                     f"{record['right']['strict'] / TEST_TRIALS:.3f} strict, {record['mean_rate_hz']:.1f} spikes/s, "
                     f"{record['seconds']:.0f} s",
                     flush=True,
@@ -144,27 +152,36 @@ def training_record(network: str, seed: int, provenance: Any, *, seconds: float 
 
 def converted(c: Condition, seed: int, method: str, path: Path, threads: int) -> dict[str, Any]:
     """The search and the fresh trials of one network, as a line of the results."""
-    more: dict[str, Any] = {}
-    if method != "lambda":
-        if "method" not in inspect.signature(convert_network).parameters:
-            raise SpikeportError(f"method '{method}': this spikeport converts by lambda only", hint="--methods lambda")
-        more = {"method": method}
+    arguments: dict[str, Any] = {"preset": c.preset, "grid": c.grid if method == "lambda" else None} | METHODS[method]
     conversion = convert_network(
-        path, c.task, grid=c.grid, trials=TRIALS, test_trials=TEST_TRIALS, seed=seed, preset=c.preset,
-        rule="published", n_jobs=threads, **more,
-    )  # fmt: skip
+        path, c.task, trials=TRIALS, test_trials=TEST_TRIALS, seed=seed, rule="published", n_jobs=threads, **arguments
+    )
     return {
         "kind": "conversion", "condition": c.name, "network": c.network, "seed": seed, "method": method,
         "inverse_lambda": conversion.inverse_lambda,
-        "best": max(x.accuracy or 0.0 for x in conversion.search),
+        "best": max((x.accuracy or 0.0 for x in conversion.search), default=None),
         "curve": [[x.inverse_lambda, x.accuracy, x.by_rule["strict"], x.mean_rate_hz] for x in conversion.search],
         "trials": TRIALS, "test_trials": TEST_TRIALS,
         "right": {rule: m.right for rule, m in conversion.spiking.items()},
         "rate_right": {rule: m.right for rule, m in conversion.rate.items()},
+        "output_correlation": output_correlation(load_rate_network(path), conversion.network, c.task, seed),
         "mean_rate_hz": conversion.mean_rate_hz, "t_ref": c.preset.t_ref, "dtype": conversion.dtype,
         "warnings": list(conversion.warnings), "versions": versions(),
         "seconds": conversion.seconds, "search_seconds": conversion.search_seconds,
     }  # fmt: skip
+
+
+def output_correlation(source: RateNetwork, network: SpikingNetwork, task: str, seed: int) -> float | None:
+    """Pearson's, of all samples of trials that no conversion has seen; None where one of the two never moves."""
+    kind, sums = get_task(task), PairedSums.empty(1)
+    for first in range(FRESH, FRESH + CORRELATED, 20):
+        part = kind.trials(20, seed=seed, first=first)
+        wanted = simulate_rate(source, part.inputs, with_noise=False).outputs
+        run = engine.simulate(network, part.inputs, seed=seed, first_trial=first, dtype="float32")
+        found = sampled_outputs(network, run, source.dt)
+        n = min(len(found), len(wanted))
+        sums = sums.add(wanted[:n].reshape(-1, 1), found[:n].reshape(-1, 1))
+    return sums.correlation().mean()
 
 
 def versions() -> dict[str, str]:
@@ -206,7 +223,7 @@ def main() -> int:
     parser.add_argument("--nets", type=Path, default=Path("nets"), help="folder of the trained networks")
     parser.add_argument("--conditions", default="all", help=f"all, sets ({', '.join(SETS)}) or names, with commas")
     parser.add_argument("--networks", type=int, default=10, help="seeds 0 to this - 1 of each condition")
-    parser.add_argument("--methods", default="lambda", help="of convert_network, with commas")
+    parser.add_argument("--methods", default="lambda", help=f"with commas, of {', '.join(METHODS)}")
     parser.add_argument("--device", default="cpu", help="of training: cpu or cuda")
     parser.add_argument("--width", type=int, default=8, help="networks trained at once; 100 on a GPU")
     parser.add_argument("--threads", type=int, default=1)
@@ -217,6 +234,9 @@ def main() -> int:
         speed(arguments.device, arguments.threads, 250 if arguments.speed else 50, (1, 4, 8, 16))
         return 0
     try:
+        unknown = sorted(set(arguments.methods.split(",")) - METHODS.keys())
+        if unknown:
+            raise SpikeportError(f"methods: {', '.join(unknown)}", [f"there are: {', '.join(METHODS)}"])
         results = Results(arguments.out)
         arguments.nets.mkdir(parents=True, exist_ok=True)
         if results.broken:

@@ -371,4 +371,4 @@ def test_a_network_of_another_origin_has_a_ladder_from_itself(task: FileTask, ne
     coarse = replace(at_dt(network, 1e-3), provenance={"method": "imported"})
     steps = why(task, coarse)["ladders"]["spiking network"]["steps"]
     assert [s["step"] for s in steps] == ["rate model", SPIKING, "dt"]
-    assert "names no published transfer" in steps[1]["what"]
+    assert "names no transfer" in steps[1]["what"]

@@ -154,11 +154,10 @@ def test_an_unknown_condition_is_refused(kim, monkeypatch, tmp_path, capsys):
         kim.conditions_of("headlines")
 
 
-def test_a_method_that_the_package_does_not_have_is_refused(kim, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(kim, "convert_network", lambda path, task, *, grid: None)
-    arguments = ("--conditions", "gonogo_sigmoid_10", "--networks", "3", "--methods", "calibrated")
+def test_an_unknown_method_is_refused(kim, monkeypatch, tmp_path, capsys):
+    arguments = ("--conditions", "gonogo_sigmoid_10", "--networks", "3", "--methods", "magic")
     assert run(kim, monkeypatch, tmp_path, *arguments) == 2
-    assert "method 'calibrated': this spikeport converts by lambda only" in capsys.readouterr().err
+    assert "methods: magic" in capsys.readouterr().err
 
 
 def test_the_table_counts_successes_beside_the_papers(kim, monkeypatch, tmp_path):
@@ -183,7 +182,7 @@ def test_the_table_counts_successes_beside_the_papers(kim, monkeypatch, tmp_path
     three, two, none = (tuple(round(100 * x) for x in wilson(k, 4, 0.95)) for k in (3, 2, 0))
     assert cells[1:] == [
         "4 of 5", "0", f"3 of 4 [{three[0]}, {three[1]}]", f"2 of 4 [{two[0]}, {two[1]}]",
-        f"0 of 4 [{none[0]}, {none[1]}]", "59.7", "88.0", "85.0", "40.0", "40", "5.0",
+        f"0 of 4 [{none[0]}, {none[1]}]", "59.7", "88.0", "85.0", "40.0", "40", "5.0", "",
     ]  # fmt: skip
     text = table.read_text()
     assert "Seeds 0 to 4" in text

@@ -19,6 +19,7 @@ from spikeport.snn.recording import Recording
 from spikeport.snn.spiking import HeldInput, SpikingNetwork
 from spikeport.snn.tasks import FileTask, get_task
 
+MAX_LIST = 16  # numbers to print one by one
 MAX_TEXT = 1000  # characters of one value
 
 
@@ -180,6 +181,8 @@ def flatten(summary: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, list) and len(value) > MAX_LIST and all(isinstance(v, int | float) for v in value):
+        return f"{_text(min(value))} to {_text(max(value))} ({len(value)} numbers)"
     if isinstance(value, list):
         return ", ".join(map(_text, value))
     text = str(value)  # a graph that a network was imported from is one long text

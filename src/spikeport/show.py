@@ -146,6 +146,8 @@ def run(found: Mapping[str, Any]) -> None:
     print(f"time                {found['seconds']:.1f} s")
     for loss in found["losses"]:
         print(f"loss                {loss['where']}: {loss['what']} ({loss['how_much']})")
+    for warning in found["warnings"]:
+        print(f"warning             {warning}")
     _written(found["output"], "spikeport inspect {}", "-o run.h5   keeps spikes and outputs")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from spikeport.snn.calibrated_range import RangeWatch
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.files import load_spiking_network
 from spikeport.snn.losses import Loss
@@ -29,7 +30,7 @@ Progress = Callable[[int, int, str], None]
 class RunResult:
     """Trials of a task on a target. right: rule -> how many trials were right. recording: where it was asked for.
 
-    losses: what the target gave up, with permission.
+    losses: what the target gave up, with permission.  warnings: what a user should look at.
     """
 
     task: str
@@ -44,6 +45,7 @@ class RunResult:
     silent_trials: int
     seconds: float
     losses: tuple[Loss, ...]
+    warnings: tuple[str, ...]
     recording: Recording | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -68,6 +70,7 @@ class RunResult:
             "seed": self.seed,
             "seconds": self.seconds,
             "losses": [{"what": loss.what, "where": loss.where, "how_much": loss.how_much} for loss in self.losses],
+            "warnings": list(self.warnings),
         }
 
 
@@ -112,6 +115,7 @@ def run_network(  # long: a third of it is the signature
     lowering = on.lower(network, allow=allow, **check_choices(on, choices))
     right = dict.fromkeys(task.rules, 0)
     kept, done, spikes, silent, duration = [], 0, 0, 0, 0.0
+    watch = RangeWatch.of(network)
     try:
         for start in range(0, trials, batch):
             part = task.trials(min(batch, trials - start), seed=seed, first=first + start)
@@ -123,15 +127,18 @@ def run_network(  # long: a third of it is the signature
             right = {r: n + int(verdicts[r].sum()) for r, n in right.items()}
             spikes, silent = spikes + int(per_trial.sum()), silent + int((per_trial == 0).sum())
             duration, done = recording.duration, done + part.n_trials
+            watch = None if watch is None else watch.add(recording, part.inputs)
             kept += [recording] if keep else []
             if progress is not None:
                 progress(done, trials, "trials")
     except KeyboardInterrupt:
         raise RunInterrupted(done, trials, right) from None
     return RunResult(
-        task=task.name, target=target, dtype=dtype, device=device, seed=seed, trials=trials, right=right, rule=rule,
+        task=task.name, target=target, dtype=dtype if on.capabilities.precision else on.capabilities.dtypes[0],
+        device=device, seed=seed, trials=trials, right=right, rule=rule,
         mean_rate_hz=spikes / (trials * duration * network.n_neurons), silent_trials=silent,
-        seconds=time.perf_counter() - started, losses=lowering.losses, recording=join(kept) if keep else None,
+        seconds=time.perf_counter() - started, losses=lowering.losses,
+        warnings=() if watch is None else watch.warnings(), recording=join(kept) if keep else None,
     )  # fmt: skip
 
 

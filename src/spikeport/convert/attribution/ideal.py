@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spikeport.convert.attribution.steps import at_dt, comparable
+from spikeport.convert.calibration.units import rebuild
 from spikeport.convert.presets import PRESETS, PUBLISHED_DT
 from spikeport.convert.transfer import transfer
 from spikeport.snn.errors import SpikeportError
@@ -14,7 +15,7 @@ def ideal_of(source: RateNetwork, network: SpikingNetwork) -> tuple[SpikingNetwo
     """The network that `network` descends from, and what it is in words.
 
     Where its provenance names the published transfer: that transfer of `source`, with the preset's own settings, at the
-    same lambda. Otherwise the network itself at the published step, where its own is longer: then weights and settings
+    same lambda. Where it names a calibration: what that made, at its own dt. Otherwise the network itself at the published step, where its own is longer: then weights and settings
     cannot be judged, and the words say so.
     """
     said = network.provenance
@@ -26,7 +27,14 @@ def ideal_of(source: RateNetwork, network: SpikingNetwork) -> tuple[SpikingNetwo
             made = None
         if made is not None and comparable(made, network):
             return made, f"the transfer with preset {preset} at 1/lambda {inverse:g}, dt {made.dt * 1e3:g} ms"
-    unknown = "its weights and settings are taken as they are: its provenance names no published transfer of this model"
+    if said.get("method") == "calibrated":
+        try:
+            made = rebuild(source, network)
+        except SpikeportError:
+            made = None
+        if made is not None and comparable(made, network):
+            return made, f"the calibrated network, as its calibration made it for dt {made.dt * 1e3:g} ms"
+    unknown = "its weights and settings are taken as they are: its provenance names no transfer of this model"
     if network.dt > PUBLISHED_DT:
         return at_dt(network, PUBLISHED_DT), f"the network at dt {PUBLISHED_DT * 1e3:g} ms; {unknown}"
     return network, f"the network itself; {unknown}"

@@ -22,7 +22,7 @@ from spikeport.convert.calibration.curves import Curve, fi_curve, noise_of_v
 from spikeport.convert.calibration.loop import TAUS_OUT, Loop, Round
 from spikeport.convert.calibration.match import match, samples
 from spikeport.convert.calibration.observed import Observed, observe
-from spikeport.convert.calibration.units import Units, build, check_preset, losses
+from spikeport.convert.calibration.units import SETTINGS, Units, build, check_preset, losses
 from spikeport.convert.presets import Preset, get_preset
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.losses import Loss
@@ -144,7 +144,8 @@ def calibrate(  # long: a third of it is the signature
         "calibration": {
             "task": task.name, "seed": seed, "first": first, "trials": trials, "rounds": len(history) - 1,
             "max_rate_hz": None if np.isinf(limit) else float(limit), "score": history[at].score,
-            "curve_error": error, "units": _summary(units), "warnings": list(warnings),
+            "curve_error": error, "units": units.as_dict(), "warnings": list(warnings),
+            "settings": {name: getattr(options[best], name) for name in SETTINGS},
             **_ranges(units, low, high),
         },
     }  # fmt: skip

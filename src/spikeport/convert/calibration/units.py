@@ -14,13 +14,13 @@ step, exp(-dt/tau') = 1 - dt/tau; and where a filtered spike's area is not 1 (DC
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from spikeport.convert.calibration.curves import lif
-from spikeport.convert.presets import PUBLISHED_DT, Preset
+from spikeport.convert.presets import PUBLISHED_DT, Preset, get_preset
 from spikeport.convert.transfer import discrete_area
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.integrators import get_integrator, synapse_table
@@ -29,6 +29,9 @@ from spikeport.snn.neurons import Array, refractory_steps
 from spikeport.snn.rate import RateNetwork
 from spikeport.snn.spiking import HeldInput, Population, Projection, ReadOut, SpikingNetwork
 from spikeport.snn.synapses import DoubleExponential
+
+
+SETTINGS = ("dt", "t_ref", "noise_sd")  # of a preset, that calibration may be told otherwise
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +44,18 @@ class Units:
     inverse_lambda: Array
     baseline: Array
     tau_out: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain numbers, for a network's provenance."""
+        arrays = {name: getattr(self, name).tolist() for name in ("gain", "offset", "inverse_lambda", "baseline")}
+        return {**arrays, "tau_out": self.tau_out}
+
+    @classmethod
+    def from_dict(cls, said: Mapping[str, Any]) -> Units:
+        arrays = {
+            name: np.array(said[name], dtype=np.float64) for name in ("gain", "offset", "inverse_lambda", "baseline")
+        }
+        return cls(**arrays, tau_out=float(said["tau_out"]))
 
 
 def build(source: RateNetwork, preset: Preset, units: Units, provenance: Mapping[str, Any]) -> SpikingNetwork:
@@ -87,6 +102,22 @@ def build(source: RateNetwork, preset: Preset, units: Units, provenance: Mapping
         integrator=preset.integrator,
         provenance=provenance,
     )
+
+
+def rebuild(source: RateNetwork, network: SpikingNetwork) -> SpikingNetwork:
+    """The network that calibration made of `source`, from what the provenance of `network` says of it.
+
+    SpikeportError where that says too little, or something that cannot be.
+    """
+    said = network.provenance.get("calibration")
+    try:
+        settings: dict[str, Any] = {name: float(said["settings"][name]) for name in SETTINGS}  # type: ignore[index]
+        preset = replace(get_preset(str(network.provenance["preset"])), **settings, keep_b_out=True)
+        units = Units.from_dict(said["units"])  # type: ignore[index]
+        check_preset(source, preset)
+        return build(source, preset, units, network.provenance)
+    except (KeyError, TypeError, ValueError) as wrong:
+        raise SpikeportError("this network's provenance does not say how it was calibrated") from wrong
 
 
 def euler_tau(source: RateNetwork) -> Array:

@@ -5,6 +5,7 @@ Memory grows with the units and the length of a trial, never with the number of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,15 +24,20 @@ from spikeport.snn.spiking import ReadOut, SpikingNetwork
 
 
 def stand_in(network: SpikingNetwork, recording: Recording, sample_dt: float) -> Array:
-    """What stands for the rates r: lambda s, the read-out's filtered spikes, (samples, batch, n), one per sample_dt s.
+    """What stands for the rates r: b + lambda s, s the read-out's filtered spikes: (samples, batch, n), one every
+    sample_dt s.
 
-    lambda: 1 / inverse_lambda of the provenance; 1 where there is none.
+    lambda: 1 / inverse_lambda of the provenance; 1 where there is none.  b: 0; a calibrated network has both per unit.
     """
     readout = network.readouts[0]
     table = read_table(network, readout)
-    scale = 1.0 / float(network.provenance.get("inverse_lambda", 1.0))
     ends = sample_ends(recording.n_steps, recording.dt, sample_dt)
-    return scale * filtered(recording.spikes[readout.source], table, ends)
+    s = filtered(recording.spikes[readout.source], table, ends)
+    said = network.provenance.get("calibration")
+    units = said.get("units") if isinstance(said, Mapping) else None
+    if isinstance(units, Mapping) and len(units.get("inverse_lambda", ())) == s.shape[2]:
+        return np.asarray(units["baseline"]) + s / np.asarray(units["inverse_lambda"])
+    return s / float(network.provenance.get("inverse_lambda", 1.0))
 
 
 def read_table(network: SpikingNetwork, readout: ReadOut) -> Any:
