@@ -7,9 +7,10 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SETUP   := Makefile pyproject.toml constraints.txt
-# Norse declares torchvision, and SpikingJelly and sinabs more than that, which what is used of them never imports.
+# Norse declares torchvision, SpikingJelly and sinabs more than that, and brian2-loihi an older Brian2: what is used of
+# them never imports it, or runs with ours (tests/targets/test_loihi_truth.py).
 PINNED  = $(shell grep -E '^($(1))==' constraints.txt)
-BARE    := $(call PINNED,norse|spikingjelly|sinabs)
+BARE    := $(call PINNED,norse|spikingjelly|sinabs|brian2-loihi)
 # The peers' own NIR readers, for the tests that they read what spikeport writes, and what those import.
 READERS := $(call PINNED,rockpool|spyx) loguru matplotlib pbr
 # What the tests of the validation's page look for, in that order.

@@ -78,7 +78,8 @@ def summary() -> str:
         if choices:
             continue
         verdicts = {case.name: lowered(target, case)[0] for case in NETWORKS.values()}
-        lists = ["; ".join(n for n, v in verdicts.items() if v == wanted) for wanted in (REFUSES, LOSS)]
+        named = [[n for n, v in verdicts.items() if v == wanted] for wanted in (REFUSES, LOSS)]
+        lists = ["every other" if len(names) > len(verdicts) / 2 else "; ".join(names) for names in named]
         if name == "nir":
             lists = ["by reader", "by reader"]
         runs = isinstance(target, Runner)

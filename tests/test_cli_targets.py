@@ -142,7 +142,7 @@ def test_targets_lists_each_with_what_it_does_and_needs() -> None:
         assert row["source"], f"{name}: a limit without a source"
 
 
-@pytest.mark.parametrize("name", [n for n in TARGETS if n not in ("engine", "reference")])
+@pytest.mark.parametrize("name", [n for n in TARGETS if get_target(n).requires])
 def test_a_target_that_is_not_installed_names_the_pip_line(
     name: str, kim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,8 +10,9 @@ from conformance_networks import NETWORKS, Conformance
 from spikeport.targets.capabilities import Capabilities, check
 
 NOTHING = Capabilities(
-    integrators=frozenset({"euler"}), synapses=frozenset(), readouts=frozenset(), resets=frozenset({"to_value"}),
-    held_via=frozenset(), heterogeneous=frozenset(), recurrent=False, bias=False, synaptic_bias=False,
+    precision=False, integrators=frozenset({"euler"}), synapses=frozenset(), readouts=frozenset(),
+    resets=frozenset({"to_value"}), held_via=frozenset(), heterogeneous=frozenset(), recurrent=False, bias=False,
+    synaptic_bias=False,
     refractory=False, initially_refractory=False, noise=False, noise_while_refractory=False,
     spikes_while_refractory=False, initial_v=False, delays=0, min_delay=2, populations=1, source="a test",
 )  # fmt: skip

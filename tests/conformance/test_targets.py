@@ -14,7 +14,7 @@ from require import missing
 from spikeport.snn import reference
 from spikeport.snn.errors import RefusedError, SpikeportError
 from spikeport.snn.recording import Recording
-from spikeport.targets.base import Runner, RunOptions
+from spikeport.targets.base import Lowering, Runner, RunOptions
 from spikeport.targets.capabilities import Capabilities, check
 from spikeport.targets.checking import missing_modules
 from spikeport.targets.registry import TARGETS, get_target
@@ -94,21 +94,35 @@ def test_replay_differs_in_no_spike(case: Conformance, name: str) -> None:
 @pytest.mark.parametrize("name", RUNNERS)
 def test_v_is_recorded_in_millivolts_before_the_reset(name: str) -> None:
     target, case = installed(name), NETWORKS["millivolts"]
-    lowering, recorded = target.lower(case.network), options(case, record=("a.v",))
+    lowering, recorded = whole(target, case), options(case, record=("a.v",))
     if not target.capabilities.records_v:
         with pytest.raises(SpikeportError, match="record"):
             target.run(lowering, case.inputs, recorded)
         return
     found = target.run(lowering, case.inputs, recorded)
-    np.testing.assert_allclose(found.traces["a.v"], case.expected().traces["a.v"], rtol=1e-9, atol=1e-9)
+    # integers are cut in every step; the same decays in floating point are this near
+    tolerance = {"rtol": 1e-9, "atol": 1e-9 if target.capabilities.precision else 0.01}
+    expected = reference.simulate(lowering.network, case.inputs, record=("a.v",), **case.run())
+    np.testing.assert_allclose(found.traces["a.v"], lowering.invert(expected).traces["a.v"], **tolerance)
+    if target.capabilities.precision:
+        np.testing.assert_allclose(found.traces["a.v"], case.expected().traces["a.v"], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", RUNNERS)
 def test_a_given_v0_is_used(name: str) -> None:
     target, case = installed(name), NETWORKS["millivolts"]
     v0 = {"a": np.random.default_rng(0).uniform(-64, -41, (case.n_batch, 5))}
-    found = target.run(target.lower(case.network), case.inputs, options(case, v0=v0))
-    assert_agrees(found, case.expected(v0=v0))
+    lowering = whole(target, case)
+    found = target.run(lowering, case.inputs, options(case, v0=v0))
+    there = {"a": lowering.forward_v("a", v0["a"])}
+    assert_agrees(found, reference.simulate(lowering.network, case.inputs, v0=there, **case.run()))
+    if target.capabilities.precision:
+        assert_agrees(found, case.expected(v0=v0))
+
+
+def whole(target: Runner, case: Conformance) -> Lowering:
+    """The case on a target that gives up at most its precision."""
+    return target.lower(case.network, allow=() if target.capabilities.precision else ("precision",))
 
 
 def test_the_tables_in_the_documents_are_what_the_targets_declare() -> None:
@@ -128,7 +142,7 @@ def flips(can: Capabilities) -> Iterator[tuple[str, Capabilities]]:
                 changed = frozenset() if value is None else value ^ {element}
                 label = element.__name__ if isinstance(element, type) else element
                 yield f"{field.name} {label}", replace(can, **{field.name: changed})  # type: ignore[arg-type]
-    yield "delays", replace(can, delays=1 if can.delays is None else None)
+    yield "delays", replace(can, delays=None if can.delays == 1 else 1)  # a long limit has a test with its target
     yield "min_delay", replace(can, min_delay=2 if can.min_delay < 2 else 0)
     yield "populations", replace(can, populations=1 if can.populations is None else None)
 

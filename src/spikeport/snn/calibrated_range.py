@@ -20,7 +20,7 @@ from spikeport.snn.spiking import HeldInput, SpikingNetwork, sample_index
 
 WINDOW = 0.1  # s, about the longest time constant of the published networks
 MARGIN = 0.25  # of the width of a unit's range
-TOLERATED = 0.002  # share of (unit, window, trial) outside that is still no warning; trials like the calibrated: 0.00003
+TOLERATED = 0.002  # share of (unit, window, trial) outside without a warning; trials like the calibrated have 0.00003
 
 
 @dataclass(frozen=True, kw_only=True)

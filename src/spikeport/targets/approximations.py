@@ -84,6 +84,7 @@ APPROXIMATIONS: dict[str, Approximation | None] = {  # the feature that is given
     "initial_v": _initial_v,
     "synapse": _single_exponential,
     "min_delay": None,  # not of a population: longer_delays
+    "precision": None,  # the target rounds when it lowers, and names what that costs; see `approximated` in base.py
 }
 
 

@@ -142,6 +142,7 @@ def approximated(
     """`network` with what the target lacks given up where `allow` names it; refused where anything is left.
 
     shortest: the shortest delay that the target takes, where it differs between projections.
+    "precision" is given up by the target itself: after this it rounds to its own integers, and adds what that costs.
     """
     unknown = sorted(set(allow) - APPROXIMATIONS.keys())
     if unknown:
@@ -152,7 +153,8 @@ def approximated(
     if "min_delay" in allow:
         reduced, late = longer_delays(reduced, shortest or (lambda _, j: target.capabilities.min_delay))
         losses += late
-    refuse(target.name, network, target.problems(reduced, **choices))
+    rounds = {"precision"} & set(allow)
+    refuse(target.name, network, [p for p in target.problems(reduced, **choices) if p.feature not in rounds])
     return reduced, losses
 
 
@@ -178,7 +180,8 @@ def title(network: SpikingNetwork) -> str:
 def run_problems(target: Target, dtype: str, device: str) -> list[str]:
     """Why the target cannot compute in `dtype` on `device`, by its capabilities."""
     can, found = target.capabilities, []
-    if dtype not in can.dtypes:
+    # a target of integers has no dtype to choose, so what a run has by default means its own
+    if dtype not in can.dtypes and (can.precision or dtype != RunOptions.dtype):
         found.append(f"dtype '{dtype}': target {target.name} has {', '.join(can.dtypes)}")
     if device not in can.devices:
         found.append(f"device '{device}': target {target.name} has {', '.join(can.devices)}")

@@ -27,14 +27,17 @@ ALL_PARAMETERS = frozenset(
 class Capabilities:
     """The limits of a target, after its exact rewrites; None: no limit. Every number has a source.
 
-    integrators: those whose tables it can hold exactly.  synapses, readouts: the kinds it computes; readouts None:
-    outputs are computed by spikeport, from the target's spikes.  held_via: how values that are held between samples
-    may come in, "membrane" and "synapse".  heterogeneous: what may differ between units of one population.
+    precision: its numbers are floating point, so that parameters and states come out as they are; False: integers of
+    few bits, to which they are rounded.  integrators: those whose tables it can hold exactly.  synapses, readouts: the
+    kinds it computes; readouts None: outputs are computed by spikeport, from the target's spikes.  held_via: how values
+    that are held between samples may come in, "membrane" and "synapse".
+    heterogeneous: what may differ between units of one population.
     keyed_noise: the noise is the reference's own, number by number, and so are the spikes; else only its statistics.
     records_v: it can record v as it is before the reset.
     delays: the longest, in steps.  min_delay: the shortest that a projection from a population may have.
     """
 
+    precision: bool = True
     integrators: frozenset[str] = ALL_INTEGRATORS
     synapses: frozenset[type] = ALL_SYNAPSES
     readouts: frozenset[type] | None = ALL_READOUTS
@@ -87,6 +90,11 @@ def check(network: SpikingNetwork, can: Capabilities) -> tuple[Problem, ...]:
 
 
 def _clock(network: SpikingNetwork, can: Capabilities) -> Iterator[Problem]:
+    if not can.precision:
+        yield Problem(
+            feature="precision", where="network: parameters and states", value="floating-point numbers",
+            limit="computes in integers of few bits",
+        )  # fmt: skip
     if network.integrator not in can.integrators:
         limit = f"supports {_list(can.integrators)}"
         yield Problem(feature="integrator", where="network: integrator", value=f"'{network.integrator}'", limit=limit)

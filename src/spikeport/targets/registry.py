@@ -18,6 +18,7 @@ TARGETS = {  # name: module and attribute
     "pynn": "spikeport.targets.nest.pynn_script:PYNN",
     "brian2": "spikeport.targets.brian2:BRIAN2",
     "nir": "spikeport.targets.nir:NIR",
+    "loihi": "spikeport.targets.loihi:LOIHI",
 }
 
 

@@ -30,7 +30,6 @@ from spikeport.snn.rate import RateNetwork
 from spikeport.snn.spiking import HeldInput, Population, Projection, ReadOut, SpikingNetwork
 from spikeport.snn.synapses import DoubleExponential
 
-
 SETTINGS = ("dt", "t_ref", "noise_sd")  # of a preset, that calibration may be told otherwise
 
 

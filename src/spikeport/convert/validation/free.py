@@ -36,8 +36,8 @@ def stand_in(network: SpikingNetwork, recording: Recording, sample_dt: float) ->
     said = network.provenance.get("calibration")
     units = said.get("units") if isinstance(said, Mapping) else None
     if isinstance(units, Mapping) and len(units.get("inverse_lambda", ())) == s.shape[2]:
-        return np.asarray(units["baseline"]) + s / np.asarray(units["inverse_lambda"])
-    return s / float(network.provenance.get("inverse_lambda", 1.0))
+        return np.asarray(np.asarray(units["baseline"]) + s / np.asarray(units["inverse_lambda"]))
+    return np.asarray(s / float(network.provenance.get("inverse_lambda", 1.0)))
 
 
 def read_table(network: SpikingNetwork, readout: ReadOut) -> Any:
