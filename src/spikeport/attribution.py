@@ -221,7 +221,12 @@ def _elsewhere(level: str, network: SpikingNetwork, known: tuple[str, ...]) -> R
 
 
 def _target_remainder(setting: Setting, on: Runner, part: Trials, agrees: bool) -> Remainder | None:
-    """A target beside what it was told, replayed: its losses are in what it was told, so they do not count."""
+    """A target beside what it was told, replayed: its losses are in what it was told, so they do not count.
+
+    A chip's own rounding of its state is a loss that no network in floating point can hold, so there is no remainder.
+    """
+    if not on.capabilities.precision:
+        return None
     options = replace(setting.options, with_noise=False, noise_values=None, first_trial=part.first)
     opened, given = _opened(setting.network, options, part)
     lowering = on.lower(opened, allow=setting.allow, **check_choices(on, {}))
