@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeport.snn import noise
+from spikeport.snn.blas import single_threaded
 from spikeport.snn.errors import InvalidNetworkError, SpikeportError, UnsupportedError
 
 Array = NDArray[np.float64]
@@ -135,17 +136,18 @@ def simulate_rate(
     xs = np.empty((n_steps, n_batch, n)) if record_state else None
     rs = np.empty((n_steps, n_batch, n)) if record_state else None
     block = np.empty((_NOISE_STEPS, n_batch, n)) if with_noise else None
-    for k in range(n_steps):
-        drive = r @ network.w_rec.T + inputs[k] @ network.w_in.T + network.b_rec
-        x = (1.0 - a) * x + a * drive
-        if block is not None:
-            if k % _NOISE_STEPS == 0:
-                _fill(block, units, trials, k, seed)
-            x += block[k % _NOISE_STEPS] * scale
-        r = network.activation(x)
-        outputs[k] = r @ network.w_out.T + network.b_out
-        if xs is not None and rs is not None:
-            xs[k], rs[k] = x, r
+    with single_threaded():
+        for k in range(n_steps):
+            drive = r @ network.w_rec.T + inputs[k] @ network.w_in.T + network.b_rec
+            x = (1.0 - a) * x + a * drive
+            if block is not None:
+                if k % _NOISE_STEPS == 0:
+                    _fill(block, units, trials, k, seed)
+                x += block[k % _NOISE_STEPS] * scale
+            r = network.activation(x)
+            outputs[k] = r @ network.w_out.T + network.b_out
+            if xs is not None and rs is not None:
+                xs[k], rs[k] = x, r
     return RateRecording(dt=network.dt, outputs=outputs, x=xs, r=rs)
 
 

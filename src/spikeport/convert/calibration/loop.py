@@ -26,6 +26,7 @@ from spikeport.convert.calibration.match import gauss_newton
 from spikeport.convert.calibration.observed import Observed
 from spikeport.convert.calibration.units import Units, build
 from spikeport.convert.presets import Preset
+from spikeport.snn.blas import single_threaded
 from spikeport.snn.engine import Engine
 from spikeport.snn.neurons import Array
 from spikeport.snn.rate import RateNetwork
@@ -105,9 +106,11 @@ class Loop:
         source, u = self.source, self.observed.trials.inputs
         a = source.dt / source.tau
         x = np.zeros(said.shape[1:])
+        with single_threaded():
+            drive = said @ source.w_rec.T + u @ source.w_in.T + source.b_rec
         found = np.empty(said.shape)
         for k in range(said.shape[0]):
-            new = (1 - a) * x + a * (said[k] @ source.w_rec.T + u[k] @ source.w_in.T + source.b_rec)
+            new = (1 - a) * x + a * drive[k]
             found[k] = (x + new) / 2
             x = new
         return found
