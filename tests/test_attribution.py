@@ -101,7 +101,7 @@ NOT_DECLARED: dict[str, tuple[Change, str]] = {
     "one unit's weights negated": (lambda n: scaled(n, -1, rows=3), "weights of unit 3, -1 times"),
     "a source unit's weights gone": (lambda n: scaled(n, 0, columns=5), "weights of source unit 5, all 0"),
     "all weights smaller": (lambda n: scaled(n, 0.8), "weights of 20 units (the first 0), 0.8 times"),
-    "a wrong tau": (lambda n: slower(n, 1.5), "tau of synapse rec, s of 8 units (the first 0), 1.5 times"),
+    "a wrong tau": (lambda n: slower(n, 1.5), "time constant of synapse rec of 8 units (the first 0), 1.5 times"),
     "one unit's bias": (
         lambda n: population(n, bias=n.populations[0].bias + np.eye(20)[4]), "bias, mV of unit 4",
     ),
@@ -248,6 +248,18 @@ def test_where_no_accuracy_is_lost_the_output_decides() -> None:
     assert "noise (x -> y) costs most of the output" in sentence(climb(rungs, []))
 
 
+def test_what_a_later_step_gives_back_is_not_blamed_on_the_one_that_took_it() -> None:
+    rungs = [
+        ("rate model", "", measured([True] * 40, 0.0)), (SPIKING, "", measured([True] * 40)),
+        ("dt", "0.05 -> 2 ms", measured([False] * 40)), ("chip: noise", "", measured([True] * 40)),
+    ]  # fmt: skip
+    said = sentence(climb(rungs, []))
+    assert said.startswith(
+        "From the top to the last level no accuracy is lost that 40 trials can show. On the way dt ("
+    )
+    assert "and chip: noise gives it back (0.000 -> 1.000" in said
+
+
 # planted faults, through the verb
 
 
@@ -291,7 +303,17 @@ def test_an_undeclared_change_of_the_read_out_has_no_spike_and_is_said(task: Fil
     readout = network.readouts[0]
     (remainder,) = why(task, replace(network, readouts=(replace(readout, weight=readout.weight * -1),)))["remainders"]
     assert (remainder["units"], remainder["edges"]) == ([], ["read-out out"])
-    assert "-1 times what they were" in remainder["text"]
+    assert "no replayed spike differs, so it is in read-out out" in remainder["text"]
+    assert "weights of output 0, -1 times what they were" in remainder["text"]
+
+
+def test_another_rate_model_than_the_networks_own_is_noticed(task: FileTask, network: SpikingNetwork) -> None:
+    other = follower(seed=3, provenance={"source": "another one"})
+    found = validate_network(network, other, task, trials=4)
+    (warning,) = found.validation.warnings
+    assert "says that it was made from another rate network" in warning
+    assert warning[1:] in " ".join(found.as_dict()["verdict"])
+    assert validate_network(network, follower(), task, trials=4).validation.warnings == ()
 
 
 Mutation = Callable[[SpikingNetwork, Inputs | None], tuple[SpikingNetwork, Inputs | None]]

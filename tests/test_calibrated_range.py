@@ -15,10 +15,12 @@ from spikeport.convert.calibration import calibrate
 from spikeport.convert.validation.free import stand_in
 from spikeport.snn import engine, reference
 from spikeport.snn.calibrated_range import RangeWatch, mean_drive
+from spikeport.snn.errors import SpikeportError
 from spikeport.snn.rate import simulate_rate
 from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.tasks import FileTask
 from spikeport.targets.run import run_network
+from spikeport.validation import validate_network
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,19 @@ def test_inputs_three_times_as_large_are_noticed_with_the_unit_and_the_size(
     (warning,) = run_network(network, loud, first=20, trials=20).warnings
     assert "of 20 units get inputs beyond their calibrated range" in warning
     assert "calibrate on trials like these" in warning
+
+
+def test_validation_notices_it_too(network: SpikingNetwork, task: FileTask) -> None:
+    loud = replace(task, inputs=3 * task.inputs)
+    assert "beyond their calibrated range" in " ".join(validate_network(network, follower(), loud).validation.warnings)
+    quiet = validate_network(network, follower(), task, first=20, trials=20)
+    assert quiet.validation.warnings == ()
+
+
+def test_noise_that_crosses_the_whole_membrane_in_a_step_is_refused(task: FileTask) -> None:
+    with pytest.raises(SpikeportError, match="cannot step this network") as refusal:
+        calibrate(follower(), task, seed=0, trials=5, noise_sd=1e9)
+    assert "above the 25 mV from reset to threshold" in refusal.value.problems[0]
 
 
 def test_the_size_of_a_batch_does_not_matter(network: SpikingNetwork, task: FileTask) -> None:

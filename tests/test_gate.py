@@ -21,7 +21,7 @@ def level(accuracy: float = 0.9, correlation: float | None = 0.8) -> dict[str, A
     }
 
 
-@given(st.sampled_from(sorted(NUMBERS)), st.sampled_from(sorted(OPERATORS)), st.integers(-1000, 1000))
+@given(st.sampled_from(sorted(NUMBERS)), st.sampled_from(sorted(OPERATORS)), st.integers(-1000, 999))
 def test_a_requirement_reads_back_from_its_text(name: str, sign: str, thousandths: int) -> None:
     wanted = Requirement(name=name, sign=sign, value=thousandths / 1000)
     assert parse_requirements([str(wanted)]) == (wanted,)
@@ -56,7 +56,9 @@ def test_a_number_counts_for_the_levels_that_have_it_and_fails_where_none_has() 
     assert (replayed.level, replayed.holds) == ("nest", True)
     (nowhere,) = judge(parse_requirements(["replay_differing==0"]), {"spiking network": level()})
     assert not nowhere.holds
-    assert str(nowhere) == "every level: replay_differing no value, it was not measured, must be == 0"
+    assert str(nowhere) == (
+        "every level: replay_differing no value, it was not measured; it is a target's, see --targets, must be == 0"
+    )
 
 
 def test_requirements_that_cannot_be_checked_are_refused_together() -> None:
@@ -64,6 +66,13 @@ def test_requirements_that_cannot_be_checked_are_refused_together() -> None:
         parse_requirements(["accuracy", "beauty>=1", "accuracy>=much"])
     assert [p.split(":")[0] for p in refusal.value.problems] == ["'accuracy'", "'beauty>=1'", "'accuracy>=much'"]
     assert "unit_correlation" in refusal.value.problems[1]
+
+
+def test_a_share_in_per_cent_is_refused_because_it_can_never_hold() -> None:
+    with pytest.raises(SpikeportError, match="cannot be checked") as refusal:
+        parse_requirements(["accuracy>=95", "unit_correlation>1", "accuracy<=95"])
+    assert [p.split(":")[0] for p in refusal.value.problems] == ["'accuracy>=95'", "'unit_correlation>1'"]
+    assert "accuracy>=0.95" in refusal.value.problems[0]
 
 
 def test_junit_has_a_case_for_each_verdict_and_a_failure_for_each_that_fails() -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from spikeport.targets.export import export_network
     from spikeport.targets.nir.importing import import_network
     from spikeport.targets.run import run_network
+    from spikeport.validation import validate_network
 
 __version__ = "0.1.0"
 
@@ -42,6 +43,7 @@ _HOMES = {
     "save_spiking_network": "spikeport.snn.files",
     "train": "spikeport.snn.training",
     "transfer": "spikeport.convert.transfer",
+    "validate_network": "spikeport.validation",
 }
 
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "save_spiking_network",
     "train",
     "transfer",
+    "validate_network",
 ]
 
 

@@ -17,6 +17,7 @@ from spikeport.convert.validation.levels import Level, engine_level
 from spikeport.convert.validation.validate import RATE, Validation
 from spikeport.snn import engine
 from spikeport.snn.errors import SpikeportError
+from spikeport.snn.neurons import Array
 from spikeport.snn.open_loop import open_loop, with_replay
 from spikeport.snn.rate import RateNetwork
 from spikeport.snn.recording import Recording
@@ -84,6 +85,19 @@ class _Plan:
         self.levels.setdefault(key, level)
         return key
 
+    def add_lowered(self, key: str, on: Runner, network: SpikingNetwork) -> str:
+        """`network` on the target; on the engine, where that gives the same spikes. SpikeportError: it refuses it."""
+        o = self.setting.options
+        lowering = on.lower(network, allow=self.setting.allow, **check_choices(on, {}))
+        if on.capabilities.precision:
+            return self.add(key, lowering.network, dtype=o.dtype)
+
+        def simulate(inputs: Array, first_trial: int) -> Recording:
+            return on.run(lowering, inputs, replace(o, first_trial=first_trial))
+
+        self.levels.setdefault(key, Level(name=key, network=network, simulate=simulate))
+        return key
+
     def run(self, progress: Progress | None) -> None:
         v = self.setting.validation
         measured = measure(
@@ -143,12 +157,15 @@ def _undone(
             changed = steps[i - 1].network if i else top
         else:
             changed = undone(bottom, top, step.name)
-        if on is not None:
+        key = f"{level} without {step.name}"
+        if on is None:
+            plan.add(key, changed)
+        else:
             try:
-                changed = on.lower(changed, allow=plan.setting.allow, **check_choices(on, {})).network
+                plan.add_lowered(key, on, changed)
             except SpikeportError:  # the target refuses what the step had changed: there is nothing to buy back there
                 continue
-        found.append((step.name, step.what, plan.add(f"{level} without {step.name}", changed)))
+        found.append((step.name, step.what, key))
     return found
 
 
@@ -166,14 +183,16 @@ def _target_steps(
         if losses:
             name, what = f"{on.name}: {feature.replace('_', ' ')}", "; ".join(map(str, losses))
             rungs.append((name, what, plan.add(f"{on.name} step {feature}", reduced)))
-            without, _ = approximate(network, lacking - {feature})
-            restored.append((name, what, plan.add(f"{on.name} without {feature}", without)))
+            if on.capabilities.precision:  # a chip's integers cannot hold what it lacks, so it has no such row
+                without, _ = approximate(network, lacking - {feature})
+                restored.append((name, what, plan.add(f"{on.name} without {feature}", without)))
             current, declared = reduced, declared + len(losses)
     rest = lowering.losses[declared:]
     if rest:
         name, what = f"{on.name}: what else it gives up", "; ".join(map(str, rest))
         rungs.append((name, what, plan.add(f"{on.name} told", lowering.network)))
-        restored.append((name, what, plan.add(f"{on.name} step before told", current)))
+        both = name if on.capabilities.precision else f"{name}, and its own arithmetic"
+        restored.append((both, what, plan.add(f"{on.name} step before told", current)))
     if setting.options.dtype == "float32":
         rungs.append((SINGLE, "float32", plan.add(f"{on.name} single", lowering.network, dtype="float32")))
         restored.append((SINGLE, "float32", plan.add(f"{on.name} double", lowering.network)))
@@ -207,7 +226,10 @@ def _localised(
     if found is not None:
         return found
     found = localise(level, bench, probe(bench.opened, given), labels=setting.source.labels, known=known)
-    return None if found is None else replace(found, probed=True, trial=found.trial - bench.first_trial)
+    if found is None:
+        return None
+    first = None if found.first is None else replace(found.first, trial=found.first.trial - bench.first_trial)
+    return replace(found, probed=True, trial=found.trial - bench.first_trial, first=first)
 
 
 def _elsewhere(level: str, network: SpikingNetwork, known: tuple[str, ...]) -> Remainder:

@@ -82,6 +82,8 @@ def conversion(found: Mapping[str, Any], *, task: str) -> None:
     print()
     if found["calibration"] is not None:
         _calibration(found["calibration"], found["max_rate_hz"])
+    if found["finetuning"] is not None:
+        _finetuning(found["finetuning"])
     for candidate in found["search"]:
         mark = "  <- chosen" if candidate["inverse_lambda"] == found["inverse_lambda"] else ""
         print(_candidate_line(candidate) + mark)
@@ -120,6 +122,14 @@ def _calibration(found: Mapping[str, Any], budget: float) -> None:
           f"read-out {found['tau_out'] * 1e3:g} ms, budget {budget:g} spikes/s")  # fmt: skip
 
 
+def _finetuning(found: Mapping[str, Any]) -> None:
+    """What training added, on calibration trials that trained neither."""
+    kept = f"step {found['kept_step']} kept" if found["better"] else "none kept"
+    print(f"fine-tuning  output error {found['loss_before']:.3f} -> {found['loss_after']:.3f}   "
+          f"{found['mean_rate_hz_before']:.2f} -> {found['mean_rate_hz_after']:.2f} spikes/s   "
+          f"{found['steps']} steps, {kept}")  # fmt: skip
+
+
 def pareto(found: Mapping[str, Any]) -> None:
     """The result of `convert --pareto`: a line for each budget."""
     print(f"task {found['task']}, method calibrated\n")
@@ -130,7 +140,7 @@ def pareto(found: Mapping[str, Any]) -> None:
               f"[{low:.3f}, {high:.3f}]   {point['trials']:6}")  # fmt: skip
     for warning in dict.fromkeys(w for point in found["points"] for w in point["warnings"]):
         print(f"warning  {warning}")
-    print("\nNext: --max-rate BUDGET -o net.h5   keeps one")
+    print("\nNext: --method calibrated --max-rate BUDGET -o net.h5   in place of --pareto keeps one")
 
 
 def run(found: Mapping[str, Any]) -> None:
@@ -247,6 +257,7 @@ def validation(found: Mapping[str, Any]) -> None:
         differ = f"{replay['differing']} of {replay['compared']} spikes differ"
         if replay["differing"]:
             differ += f", {replay['by_rounding']} of them by rounding (v within 1e-9 mV of the threshold)"
+            differ += "; its losses, below, are among the causes" if replay["losses"] else ""
         print(f"{target}: replay of {replay['trials']} trials, {differ}")
         if replay["first"] is not None:
             d = replay["first"]
@@ -254,10 +265,12 @@ def validation(found: Mapping[str, Any]) -> None:
     for level, losses in found["losses"].items():
         for loss in losses:
             print(f"{level}: loss, {loss}")
+    for warning in found["warnings"]:
+        print(f"warning: {warning}")
     if found["why"] is not None:
         _why(found["why"])
     for verdict in found["requirements"]:
-        value = "no value" if verdict["found"] is None else f"{verdict['found']:.4g}"
+        value = f"no value: {verdict['why']}" if verdict["found"] is None else f"{verdict['found']:.4g}"
         print(f"{'holds' if verdict['holds'] else 'FAILS'}  {verdict['level']}: {verdict['requirement']} ({value})")
     if found.get("report"):
         print(f"\nwrote {found['report']}")

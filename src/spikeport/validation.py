@@ -207,8 +207,9 @@ def _replay(
 ) -> Replayed:
     traces = [f"{p.name}.v" for p in network.populations] if on.capabilities.records_v else []
     found: Replay = replay(on, network, inputs, replace(options, first_trial=first, record=traces), allow=allow)
+    differs = first_difference(found.expected, found.found, network)
     return Replayed(
         compared=found.compared, differing=found.differing, by_rounding=found.by_rounding,
         trials=found.expected.n_batch, silent_trials=found.silent_trials, losses=found.losses,
-        first=first_difference(found.expected, found.found, network),
+        first=None if differs is None else replace(differs, trial=first + differs.trial),
     )  # fmt: skip

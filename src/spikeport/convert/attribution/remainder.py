@@ -57,6 +57,9 @@ class Remainder:
 
     @property
     def text(self) -> str:
+        if not self.units:
+            where, what = " and ".join(self.edges), ", ".join(self.faults)
+            return f"{self.level}: no replayed spike differs, so it is in {where}: {what}."
         who = f"unit {self.units[0]}" if len(self.units) == 1 else f"{len(self.units)} of {self.n} units"
         who += f" ({self.kind})" if self.kind else ""
         if len(self.units) == self.n:

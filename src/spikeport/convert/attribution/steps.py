@@ -65,12 +65,19 @@ def steps_between(above: SpikingNetwork, below: SpikingNetwork) -> list[Step]:
         if name == (NOISE if kept else DT_NOISE):
             continue
         after = take(current, below)
+        if name in (NOISE, DT_NOISE) and _alike(after, current):  # a rounding of sqrt(dt) is no step
+            current = after
         if not same(after, current):
             found.append(Step(name=name, what=_DESCRIBE[name](current, after), network=after))
             current = after
     if not same(current, below):
         found.append(Step(name=UNDECLARED, what="; ".join(differences(current, below)), network=below))
     return found
+
+
+def _alike(a: SpikingNetwork, b: SpikingNetwork) -> bool:
+    pairs = zip(a.populations, b.populations, strict=True)
+    return all(np.allclose(p.noise_sd, q.noise_sd, rtol=1e-9, atol=0.0) for p, q in pairs)
 
 
 def _noise_kept(above: SpikingNetwork, below: SpikingNetwork) -> bool:
@@ -123,38 +130,38 @@ def differences(a: SpikingNetwork, b: SpikingNetwork) -> list[str]:
     found = []
     for p, q in zip(a.populations, b.populations, strict=True):
         for name in p.synapses:
-            found += _differing(f"population {p.name}: tau of synapse {name}, s", *_decays(p, q, name))
+            found += _differing(f"population {p.name}: time constant of synapse {name}", *_decays(p, q, name))
         found += _differing(f"population {p.name}: bias, mV", per_unit(p.bias, p.n), per_unit(q.bias, p.n))
-        if not same(p.synaptic_bias, q.synaptic_bias):
-            found.append(f"population {p.name}: bias of a synapse")
+        for name in dict.fromkeys((*p.synaptic_bias, *q.synaptic_bias)):
+            x, y = (per_unit(i.synaptic_bias.get(name, 0.0), i.n) for i in (p, q))
+            found += _differing(f"population {p.name}: bias of synapse {name}", x, y)
     for j, k in zip(a.projections, b.projections, strict=True):
         found += _differing(f"projection {j.source}->{j.target}: weights", j.weight, k.weight)
     for r, s in zip(a.readouts, b.readouts, strict=True):
-        found += _differing(f"read-out {r.name}: weights", r.weight.T, s.weight.T)
-        found += _differing(f"read-out {r.name}: bias", r.bias, s.bias)
+        found += _differing(f"read-out {r.name}: weights", r.weight, s.weight, "output", "unit")
+        found += _differing(f"read-out {r.name}: bias", r.bias, s.bias, "output")
         x, y = (per_unit(_decay(i), n.population(i.source).n) for n, i in ((a, r), (b, s)))
-        found += _differing(f"read-out {r.name}: tau, s", x, y)
+        found += _differing(f"read-out {r.name}: time constant", x, y)
     return found or ["a part that has no name here"]
 
 
-def _differing(what: str, a: Array, b: Array) -> list[str]:
-    """One line on the units at which two arrays, (n,) or (n_target, n_source), differ: rows, or columns if fewer."""
+def _differing(what: str, a: Array, b: Array, rows: str = "unit", columns: str = "source unit") -> list[str]:
+    """One line on the places at which two arrays, (n,) or (n_target, n_source), differ: rows, or columns if fewer."""
     differs = a != b
     if not differs.any():
         return []
-    rows = np.flatnonzero(differs.reshape(a.shape[0], -1).any(axis=1))
-    columns = np.flatnonzero(differs.any(axis=0)) if a.ndim == 2 else rows
-    by_source = columns.size < rows.size
-    units = columns if by_source else rows
-    x, y = ((m[:, units] if by_source else m[units]).ravel() for m in (a, b))
+    in_rows = np.flatnonzero(differs.reshape(a.shape[0], -1).any(axis=1))
+    in_columns = np.flatnonzero(differs.any(axis=0)) if a.ndim == 2 else in_rows
+    by_column = in_columns.size < in_rows.size
+    places, kind = (in_columns, columns) if by_column else (in_rows, rows)
+    x, y = ((m[:, places] if by_column else m[places]).ravel() for m in (a, b))
     ratios = y[x != 0] / x[x != 0]
     how = ""
     if ratios.size and (y[x == 0] == 0).all() and np.ptp(ratios) <= 1e-9 * abs(ratios[0]):
         how = ", all 0" if ratios[0] == 0 else f", {ratios[0]:.6g} times what they were"
     elif np.ptp(x) == 0 and np.ptp(y) == 0:
         how = f", {x[0]:.6g} -> {y[0]:.6g}"
-    kind = "source unit" if by_source else "unit"
-    named = f"{kind} {units[0]}" if units.size == 1 else f"{units.size} {kind}s (the first {units[0]})"
+    named = f"{kind} {places[0]}" if places.size == 1 else f"{places.size} {kind}s (the first {places[0]})"
     return [f"{what} of {named}{how}"]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from spikeport.convert.attribution.ladder import Ladder, Restored, Rung
+from spikeport.convert.attribution.ladder import Ladder, Restored, Rung, cost
 
 SURE = 0.05  # p of the paired test above which a step's cost in accuracy may be chance
 CLEAR = 0.1  # share by which the outputs' error must grow to be worth a word
 
 SPIKING, OWN = "spiking at all", "the target's own arithmetic"
 BUYS_BACK = {
-    SPIKING: "another lambda (spikeport convert --trials 1000), more units, or a rate model with lower rates",
+    SPIKING: "spikeport convert --method calibrated, or another lambda (--trials 1000)",
     "integrator": "a target with the integrator that it was converted for (spikeport check)",
     "dt": "a shorter step, or a conversion at this one (spikeport convert --dt)",
     "dt: noise per step": "noise scaled with sqrt(dt), a shorter step, or a conversion at this one",
@@ -24,24 +24,31 @@ BUYS_BACK = {
     "weights": "more bits for the weights",
     "single precision": "--dtype float64",
     "undeclared": "the model's own weights and time constants: the file differs from them and does not say why",
-    OWN: "a look at the remainder below: nothing that is declared explains it",
+    OWN: "what its own arithmetic lacks: the remainder says where it differs, a chip's losses say what it rounds",
 }
 
 
 def sentence(ladder: Ladder) -> str:
     """The step that cost most accuracy, if one did for sure; else the one that cost most of the output; else none."""
     n = ladder.bottom.measured.right.size
+    trials = f"{n} {'trial' if n == 1 else 'trials'}"
     costly = [r for r in ladder.rungs[1:] if r.against_above and r.against_above.p < SURE and _difference(r) < 0]
+    whole = cost(ladder.rungs[0].measured, ladder.bottom.measured)
+    if costly and not (whole.p < SURE and whole.difference < 0):
+        worst = min(costly, key=_difference)
+        back = max(ladder.rungs[ladder.rungs.index(worst) + 1 :], key=_difference, default=None)
+        said = f"From the top to the last level no accuracy is lost that {trials} can show. On the way {_what(worst)}"
+        said += f" costs {_by(ladder, worst)}"
+        return f"{said}, and {back.name} gives it back ({_by(ladder, back)})." if back else f"{said}."
     if not costly:
-        return _of_the_output(ladder, f"No step costs accuracy that {n} trials can show") or (
-            f"No step costs anything that {n} trials can show."
+        return _of_the_output(ladder, f"No step costs accuracy that {trials} can show") or (
+            f"No step costs anything that {trials} can show."
         )
     worst = min(costly, key=_difference)
     said = f"{_what(worst)} costs most: accuracy {_by(ladder, worst)}. {_remedy(ladder, worst)}"
     if worst.name == SPIKING:
-        after = _of_the_output(
-            ladder, "No later step costs accuracy that is more than chance" if len(costly) == 1 else ""
-        )
+        first = "No later step costs accuracy that is more than chance" if len(costly) == 1 else ""
+        after = _of_the_output(ladder, first)
         said += f" {after}" if after else ""
     return said
 
@@ -80,7 +87,7 @@ def _by(ladder: Ladder, rung: Rung) -> str:
 
 def _remedy(ladder: Ladder, worst: Rung) -> str:
     """What undoing it alone would give, what undoing another would, if that is more; and how."""
-    mine = next((r for r in ladder.restored if r.name == worst.name), None)
+    mine = next((r for r in ladder.restored if r.name.startswith(worst.name)), None)
     said = ""
     if mine is not None:
         said = f"Undone alone, the last level has {_accuracy(mine)}. "

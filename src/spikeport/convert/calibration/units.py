@@ -154,10 +154,16 @@ def check_preset(source: RateNetwork, preset: Preset) -> None:
         ]
     if not (np.isfinite(preset.noise_sd) and preset.noise_sd >= 0):
         problems.append(f"noise: {preset.noise_sd} mV a step, must be 0 or more")
+    elif preset.noise_sd > preset.v_threshold - preset.v_reset:
+        span = preset.v_threshold - preset.v_reset
+        problems.append(f"noise: {preset.noise_sd:g} mV a step, above the {span:g} mV from reset to threshold")
     if not (np.isfinite(preset.t_ref) and preset.t_ref >= 0):
         problems.append(f"t_ref: {preset.t_ref} s, must be 0 or more")
     if problems:
-        hint = "a smaller --dt, or --preset standard, which is exact at any dt"
+        exact = get_integrator(preset.integrator).order is None
+        hint = (
+            "a smaller --dt or --noise" if exact else "a smaller --dt, or --preset standard, which is exact at any dt"
+        )
         raise SpikeportError(f"calibration with preset '{preset.name}' cannot step this network", problems, hint=hint)
 
 

@@ -36,6 +36,9 @@ NUMBERS: dict[str, tuple[str, ...]] = {  # name -> where it is in a level's resu
     "replay_differing": ("replay", "differing"),
 }
 
+SHARES = frozenset({"accuracy", "accuracy_low", "unit_correlation", "coincidence"})  # at most 1
+OF_TARGETS = frozenset({"coincidence", "replay_differing"})  # needs a target to compare
+
 
 @dataclass(frozen=True, kw_only=True)
 class Requirement:
@@ -71,7 +74,13 @@ class Verdict:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        return {"level": self.level, "requirement": str(self.requirement), "found": self.found, "holds": self.holds}
+        return {
+            "level": self.level,
+            "requirement": str(self.requirement),
+            "found": self.found,
+            "holds": self.holds,
+            "why": self.why or None,
+        }
 
 
 def parse_requirements(texts: Sequence[str]) -> tuple[Requirement, ...]:
@@ -91,6 +100,11 @@ def parse_requirements(texts: Sequence[str]) -> tuple[Requirement, ...]:
             number = math.nan
         if math.isnan(number):
             problems.append(f"'{text}': {value} is no number")
+        never = (sign in (">=", ">", "==") and number > 1) or (sign == ">" and number == 1)
+        if name in SHARES and never:
+            problems.append(
+                f"'{text}': {name} is at most 1, so this can never hold (per cent? {name}{sign}{number / 100:g})"
+            )
         found.append(Requirement(name=name, sign=sign, value=number))
     if problems:
         raise SpikeportError("requirements that cannot be checked", problems, hint="--require 'accuracy>=0.95'")
@@ -107,7 +121,8 @@ def judge(requirements: Sequence[Requirement], levels: Mapping[str, Mapping[str,
             value, why = _look(levels[name], path)
             found.append(Verdict(requirement=r, level=name, found=value, why=why))
         if not having:
-            found.append(Verdict(requirement=r, level="every level", found=None, why="it was not measured"))
+            why = "it was not measured" + ("; it is a target's, see --targets" if r.name in OF_TARGETS else "")
+            found.append(Verdict(requirement=r, level="every level", found=None, why=why))
     return tuple(found)
 
 

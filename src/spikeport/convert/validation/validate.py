@@ -10,13 +10,14 @@ memory does not grow with their number.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeport.convert.attribution.steps import same
 from spikeport.convert.validation.apart import distances_of
 from spikeport.convert.validation.free import (
     Coincidences,
@@ -31,6 +32,7 @@ from spikeport.convert.validation.levels import Level
 from spikeport.convert.validation.picture import Picture
 from spikeport.convert.validation.units import UnitNumbers
 from spikeport.convert.validation.verdicts import Bools, Verdicts
+from spikeport.snn.calibrated_range import RangeWatch
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.measures import PairedSums, Scores
 from spikeport.snn.measures.differences import parted_at
@@ -115,6 +117,7 @@ class Validation:
     verdicts: Verdicts
     free: tuple[FreeRunning, ...]
     picture: dict[str, Any]
+    warnings: tuple[str, ...]
     seconds: float
     seconds_simulating: float
 
@@ -126,6 +129,7 @@ class Validation:
             "trials": self.trials,
             "first": self.first,
             "seed": self.seed,
+            "warnings": list(self.warnings),
             "levels": [RATE, *(f.name for f in self.free)],
             "accuracy": self.verdicts.as_dict(),
             "free_running": {f.name: f.as_dict() for f in self.free},
@@ -158,6 +162,7 @@ def validate(
         name: {r: [] for r in task.rules} for name in [RATE, *(v.name for v in levels)]
     }
     picture, simulating = Picture.of(source), 0.0
+    watch = RangeWatch.of(levels[0].network)
     apart: dict[str, dict[str, Any]] = {}
     for done in range(0, trials, batch):
         part = task.trials(min(batch, trials - done), seed=seed, first=first + done)
@@ -178,6 +183,7 @@ def validate(
             above = run if above is None else above
         named = {v.name: (run, v.network.readouts[0].source) for v, run in zip(levels, runs, strict=True)}
         picture = picture.add(part, rate, named, outputs, {name: found[rule][-1] for name, found in right.items()})
+        watch = None if watch is None else watch.add(runs[0], part.inputs)
         if progress is not None:
             progress(min(done + batch, trials), trials, "trials")
     verdicts = Verdicts(
@@ -187,6 +193,7 @@ def validate(
     paths = {f.name: f.trajectories for f in free}
     return Validation(
         task=task.name, rule=rule, trials=trials, first=first, seed=seed, verdicts=verdicts, free=free,
+        warnings=(*_stranger(source, levels[0].network), *(() if watch is None else watch.warnings())),
         picture=picture.as_dict(task, [f.units() for f in free], paths),
         seconds=time.perf_counter() - started, seconds_simulating=simulating,
     )  # fmt: skip
@@ -249,6 +256,24 @@ def sampled_outputs(network: SpikingNetwork, run: Recording, rate_dt: float) -> 
     return np.asarray(run.outputs[network.readouts[0].name][ends - 1], dtype=np.float64)
 
 
+def _stranger(source: RateNetwork, network: SpikingNetwork) -> tuple[str, ...]:
+    """A warning where the network says that it was made from another rate network than this one."""
+    said = network.provenance.get("source")
+    if not isinstance(said, Mapping) or same(_unnamed(said), _unnamed(source.provenance)):
+        return ()
+    here = str(source.provenance.get("file", "this one"))
+    there = str(said.get("file", "another one"))
+    return (
+        f"the spiking network says that it was made from another rate network ({there}) than {here}: "
+        "every comparison here is with the wrong model, if that is so",
+    )
+
+
+def _unnamed(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the file's name: a copy is the same network."""
+    return {name: value for name, value in sorted(said.items()) if name != "file"}
+
+
 def _judge(right: dict[str, list[Bools]], task: Task, outputs: Floats, part: Trials, dt: float, kind: str) -> None:
     for rule, verdicts in right.items():
         verdicts.append(task.judge(outputs, part, dt=dt, kind=kind, rule=rule))
@@ -278,6 +303,9 @@ def _check(
     available: int | None = getattr(task, "n_trials", None)
     if first < 0:
         problems.append(f"first: {first}, must be 0 or more")
+    elif available is not None and first >= available:
+        problems = [p for p in problems if not p.startswith("trials:")]  # they followed from `first`
+        problems.append(f"first: {first}, the file has {available} trials (0 to {available - 1})")
     elif available is not None and first + trials > available:
         problems.append(f"trials: {trials} from {first} on, the file has {available}")
     if problems:
@@ -295,6 +323,11 @@ def _level_problems(source: RateNetwork, network: SpikingNetwork) -> list[str]:
         problems.append(f"{n} units, the rate network has {source.n_neurons}")
     if readout.weight.shape[0] != source.n_outputs:
         problems.append(f"{readout.weight.shape[0]} outputs, the rate network has {source.n_outputs}")
+    held = network.held_inputs
+    if len(network.inputs) != 1 or len(held) != 1:
+        problems.append(f"{len(network.inputs)} inputs ({len(held)} of them held), a task gives one, and holds it")
+    elif held[0].n != source.n_inputs:
+        problems.append(f"{held[0].n} input channels, the rate network has {source.n_inputs}")
     if network.dt > source.dt * (1 + 1e-9):
         problems.append(f"dt {network.dt:g} s: above the rate network's own {source.dt:g} s, so inputs are skipped")
     return problems

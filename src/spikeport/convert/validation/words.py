@@ -20,7 +20,7 @@ def verdict(found: Mapping[str, Any]) -> tuple[str, list[str]]:
     """(good, unsure or bad; sentences). found: what `spikeport validate --json` prints."""
     status, first = _headline(found)
     failing = [r for r in found["requirements"] if not r["holds"]]
-    sentences = [first]
+    sentences = [first, *(f"{w[0].upper()}{w[1:]}." for w in found["warnings"])]
     if failing:
         status = BAD
         names = "; ".join(f"{r['level']}: {r['requirement']} ({_value(r['found'])})" for r in failing)
