@@ -174,7 +174,7 @@ def title(network: SpikingNetwork) -> str:
     """What to call a network in a message."""
     source = network.provenance.get("source")
     file = source.get("file") if isinstance(source, Mapping) else None
-    return f"network '{file}'" if file else "this network"
+    return f"the network made from '{file}'" if file else "this network"
 
 
 def run_problems(target: Target, dtype: str, device: str) -> list[str]:
