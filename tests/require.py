@@ -27,6 +27,7 @@ RESOURCES = {  # what each stands for, and how to get it
         for name in ("brian2", "snntorch", "norse", "nest", "onnx", "nir")
     },
     "brian2-loihi": "a second emulator of Loihi, beside the extra brian2: pip install --no-deps brian2-loihi",
+    "spynnaker": "sPyNNaker, which maps onto a virtual board: pip install spynnaker",
     "measures": 'elephant and PySpike: pip install "spikeport[measures]"',
     "report": 'Bokeh and Jinja2: pip install "spikeport[report]"',
     "chromium": "a Chromium and what drives it: apt-get install chromium, pip install playwright",

@@ -19,6 +19,7 @@ TARGETS = {  # name: module and attribute
     "brian2": "spikeport.targets.brian2:BRIAN2",
     "nir": "spikeport.targets.nir:NIR",
     "loihi": "spikeport.targets.loihi:LOIHI",
+    "spinnaker": "spikeport.targets.spinnaker:SPINNAKER",
 }
 
 
