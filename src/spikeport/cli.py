@@ -61,11 +61,13 @@ def convert(  # long: most of it are options
         Path | None, typer.Option("-o", "--output", help="Where to write the spiking network (.h5).")
     ] = None,
     method: Annotated[
-        str, typer.Option(help="lambda, as published; or calibrated: every unit's own f-I curve matched to phi.")
+        str,
+        typer.Option(
+            help="lambda, as published; calibrated: every unit's own f-I curve matched to phi; or finetuned: then "
+            "trained further (extra `train`)."
+        ),
     ] = "lambda",
-    max_rate: Annotated[
-        float | None, typer.Option(help="Budget in spikes/s a unit [none; 20 where calibrated].")
-    ] = None,
+    max_rate: Annotated[float | None, typer.Option(help="Budget in spikes/s a unit [none; 20 but for lambda].")] = None,
     pareto: Annotated[
         str | None, typer.Option(help="A,B,C: budgets; calibrates for each, and prints accuracy against spikes/s.")
     ] = None,
@@ -74,7 +76,8 @@ def convert(  # long: most of it are options
     ] = None,
     bracket: Annotated[str | None, typer.Option(help="LOW:HIGH over 1/lambda: search between, coarse to fine.")] = None,
     trials: Annotated[
-        int | None, typer.Option(help="Trials a candidate in the search [100, calibrated 30; half of a file's].")
+        int | None,
+        typer.Option(help="Trials a candidate in the search [100, calibrated 30, finetuned 60; half of a file's]."),
     ] = None,
     test_trials: Annotated[
         int | None, typer.Option(help="Fresh trials for the final accuracy [1000; half of a file's].")
@@ -116,6 +119,10 @@ def convert(  # long: most of it are options
     if pareto is not None:
         if output is not None or max_rate is not None:
             raise SpikeportError("--pareto: it writes no network, has its own budgets", hint="--max-rate 10 -o net.h5")
+        if method == "finetuned":
+            raise SpikeportError(
+                "--pareto: it calibrates, and fine-tunes nothing", hint="--max-rate 2 --method finetuned"
+            )
         with show.progress() as report:
             points = [p.as_dict() for p in compare_budgets(model, task, pareto, progress=report, **given)]
         emit({"task": task, "points": points}, show.pareto, as_json)

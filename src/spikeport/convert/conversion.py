@@ -10,7 +10,9 @@ from typing import Any
 
 from spikeport.convert.calibration.calibrate import TRIALS as CALIBRATION_TRIALS
 from spikeport.convert.calibration.calibrate import Calibration
-from spikeport.convert.methods import calibrated, check_method, searched
+from spikeport.convert.finetuned import TRIALS as FINETUNING_TRIALS
+from spikeport.convert.finetuned import Finetuning
+from spikeport.convert.methods import calibrated, check_method, finetuned, searched
 from spikeport.convert.presets import Preset, get_preset
 from spikeport.convert.search import Candidate, Progress, Search, SearchInterrupted, run_parts
 from spikeport.convert.sources import load_source
@@ -51,7 +53,8 @@ class Conversion:
     rate, spiking: rule -> accuracy on the same fresh trials, which the search did not see.  mean_rate_hz: spikes per
     second and unit on them.  search: the curve, of method "lambda".  distance: root mean square between spiking and
     rate outputs, where there was no task.  calibration: of method "calibrated"; its inverse_lambda is a mean over
-    units.  max_rate_hz: the budget.  warnings: what a user should look at.
+    units.  finetuning: of method "finetuned", which starts from a calibration.  max_rate_hz: the budget.
+    warnings: what a user should look at.
     """
 
     method: str
@@ -65,6 +68,7 @@ class Conversion:
     distance: float | None
     search: tuple[Candidate, ...]
     calibration: Calibration | None
+    finetuning: Finetuning | None
     max_rate_hz: float | None
     search_trials: int
     losses: tuple[Loss, ...]
@@ -97,6 +101,7 @@ class Conversion:
             "max_rate_hz": self.max_rate_hz,
             "search_trials": self.search_trials,
             "calibration": None if self.calibration is None else self.calibration.as_dict(),
+            "finetuning": None if self.finetuning is None else self.finetuning.as_dict(),
             "distance": self.distance,
             "inverse_lambda": self.inverse_lambda,
             "mean_rate_hz": self.mean_rate_hz,
@@ -139,15 +144,17 @@ def convert_network(  # long: a third of it is the signature
     """Convert `source` for `task`, and measure the accuracy on fresh trials.
 
     method: "lambda", the published transfer with the best lambda of a grid (or a bracket); "calibrated", the f-I curve
-    of each unit matched to phi and corrected in the closed loop (calibration/).  max_rate: spikes/s a unit at most, in
-    the search as in the calibration (where it is 20 by default).
+    of each unit matched to phi and corrected in the closed loop (calibration/); "finetuned", that one trained further
+    by surrogate gradients (finetuned.py; extra `train`).  max_rate: spikes/s a unit at most, in the search as in the
+    calibration (where it is 20 by default).
 
     grid: values of 1/lambda, "START:STOP:STEP" or numbers (default: the published 20:75:5); bracket instead: (low,
     high), searched coarse to fine.
 
-    trials: per candidate in the search (default 100), or of the calibration (30); test_trials: fresh ones for the
-    accuracy (default 1000; a file's trials are halved by default, and never used twice).  rule: one of the task's
-    (default: its first).  objective: "accuracy", or "distance" to the rate network's outputs, which needs no labels.
+    trials: per candidate in the search (default 100), or of the calibration (30; 60 where it is trained further);
+    test_trials: fresh ones for the accuracy (default 1000; a file's trials are halved by default, and never used
+    twice).  rule: one of the task's (default: its first).  objective: "accuracy", or "distance" to the rate network's
+    outputs, which needs no labels.
     fast: stop candidates that can no longer win; the winner is the same.  dt: s.  noise: mV per step, in place of the
     preset's.  scheduler: a Dask scheduler's address.
     """
@@ -160,15 +167,16 @@ def convert_network(  # long: a third of it is the signature
     check_fit(network, task)
     _check_settings(seed, dtype, n_jobs, noise, max_rate)
     check_method(method, grid=grid, bracket=bracket, objective=objective, fast=fast, scheduler=scheduler)
-    enough = CALIBRATION_TRIALS if method == "calibrated" else SEARCH_TRIALS
+    enough = {"calibrated": CALIBRATION_TRIALS, "finetuned": FINETUNING_TRIALS}.get(method, SEARCH_TRIALS)
     trials, test_trials = _trial_numbers(task, trials, test_trials, enough)
     search = Search(
         build=Builder(network, settings), task=task, rule=_rule(task, rule, objective), source=network, trials=trials,
         seed=seed, dtype=dtype, fast=fast, scheduler=scheduler, n_jobs=n_jobs, progress=progress,
     )  # fmt: skip
-    made = calibrated(search, settings, max_rate) if method == "calibrated" else searched(
-        search, settings, grid, bracket, max_rate
-    )  # fmt: skip
+    if method == "lambda":
+        made = searched(search, settings, grid, bracket, max_rate)
+    else:
+        made = (finetuned if method == "finetuned" else calibrated)(search, settings, max_rate)
     candidates = made.candidates
     search_seconds = time.perf_counter() - started
     winner = made.network
@@ -188,6 +196,7 @@ def convert_network(  # long: a third of it is the signature
         distance=fresh.distance,
         search=candidates,
         calibration=made.calibration,
+        finetuning=made.finetuning,
         max_rate_hz=made.max_rate_hz,
         search_trials=trials,
         losses=made.losses,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spikeport.convert.calibration.calibrate import MAX_RATE_HZ, Calibration, calibrate
+from spikeport.convert.finetuned import Finetuning, finetune
 from spikeport.convert.grid import PUBLISHED_GRID, parse_grid
 from spikeport.convert.grid import bracket as bracket_grid
 from spikeport.convert.presets import Preset
@@ -15,8 +16,9 @@ from spikeport.convert.transfer import losses, transfer
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.losses import Loss
 from spikeport.snn.spiking import SpikingNetwork
+from spikeport.snn.training.tuning import TuningOptions, load_tune
 
-METHODS = ("lambda", "calibrated")
+METHODS = ("lambda", "calibrated", "finetuned")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class Made:
     max_rate_hz: float | None
     candidates: tuple[Candidate, ...] = ()
     calibration: Calibration | None = None
+    finetuning: Finetuning | None = None
 
 
 def searched(
@@ -69,6 +72,15 @@ def calibrated(search: Search, settings: Preset, max_rate: float | None) -> Made
     )  # fmt: skip
 
 
+def finetuned(search: Search, settings: Preset, max_rate: float | None) -> Made:
+    """Method "finetuned": the calibrated network, trained further on the trials that calibrated it."""
+    made = calibrated(search, settings, max_rate)
+    assert made.calibration is not None
+    assert made.max_rate_hz is not None
+    found = finetune(search, made.calibration, made.max_rate_hz, TuningOptions(seed=search.seed))
+    return replace(made, network=found.network, warnings=(*made.warnings, *found.warnings), finetuning=found)
+
+
 def check_method(method: str, **options: Any) -> None:
     """Refuse a method that there is not, and options of the other one."""
     if method not in METHODS:
@@ -81,6 +93,8 @@ def check_method(method: str, **options: Any) -> None:
             [f"{name}: an option of method 'lambda'" for name in wrong],
             hint="--max-rate 20   is its budget, in spikes/s a unit",
         )
+    if method == "finetuned":
+        load_tune()  # torch may be missing: said before the work, not after
 
 
 def _end_of_grid(candidates: Sequence[Candidate], best: Candidate) -> list[str]:
