@@ -119,7 +119,7 @@ def same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         try:
-            return bool(np.all(np.equal(*np.broadcast_arrays(a, b))))
+            return bool(np.all(np.equal(*np.broadcast_arrays(np.asarray(a), np.asarray(b)))))
         except (ValueError, TypeError):
             return False
     return bool(a == b)

@@ -65,7 +65,7 @@ def fi_curve(preset: Preset) -> Curve:
 def _curve(preset: Preset) -> Curve:
     below = NEAR + 6 * noise_of_v(preset)
     above = np.concatenate([np.arange(-below, NEAR, 0.25), np.geomspace(NEAR, FAR, 80)])
-    drive = preset.v_threshold + above
+    drive: Array = np.asarray(preset.v_threshold + above, dtype=np.float64)
     rate = closed_form(preset, drive) if preset.noise_sd == 0 else _measured(preset, drive)
     return Curve(drive=drive, rate=rate)
 

@@ -53,8 +53,8 @@ def _times(recording: Recording, population: str) -> list[list[Array]]:
     """[trial][unit] -> spike times in s, at the end of their steps."""
     trains = recording.spikes[population]
     _, n_batch, n = trains.shape
-    times = (np.repeat(trains.step, trains.count) + 1) * recording.dt
+    times: Array = (np.repeat(trains.step, trains.count).astype(np.float64) + 1) * recording.dt
     key = np.repeat(trains.batch.astype(np.int64) * n + trains.neuron, trains.count)
     order = np.argsort(key, kind="stable")
-    parts = np.split(times[order], np.searchsorted(key[order], np.arange(1, n_batch * n)))
+    parts: list[Array] = np.split(times[order], np.searchsorted(key[order], np.arange(1, n_batch * n)))
     return [parts[b * n : (b + 1) * n] for b in range(n_batch)]

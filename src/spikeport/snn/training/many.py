@@ -177,7 +177,8 @@ class _Work:
     """The parts of the work on a batch, each timed in `clock`."""
 
     def __init__(self, *, device: str, pool: ThreadPoolExecutor) -> None:
-        self.device, self.pool, self.clock = device, pool, dict.fromkeys(PARTS, 0.0)
+        self.device, self.pool = device, pool
+        self.clock: dict[str, float] = dict.fromkeys(map(str, PARTS), 0.0)
         self.batched: Any = import_module("spikeport.snn.training.batched")
 
     def alone(self, batch: _Batch) -> list[_Live]:
