@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import DT, follower, write_trials
 
-from spikeport import transfer
+from spikeport import show, transfer
 from spikeport.convert.attribution.grid import rounded_bits
 from spikeport.convert.attribution.ladder import Measured, climb
 from spikeport.convert.attribution.steps import STEPS, UNDECLARED, at_dt, comparable, same, steps_between, undone
@@ -364,6 +364,22 @@ def test_a_target_that_does_something_else_is_caught_by_replay_and_the_fault_is_
     assert units is None or remainder["units"] == units
     assert remainder["seconds"] < 1
     assert words in remainder["text"]
+
+
+def test_the_first_spike_that_differs_is_printed_with_its_v_and_its_distance(
+    task: FileTask, network: SpikingNetwork, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def simulate(n: SpikingNetwork, inputs: Inputs | None, options: RunOptions) -> Any:
+        names = ("n_steps", "n_batch", "seed", "first_trial", "with_noise", "record")
+        return engine.simulate(neuron(n, t_ref=0.02), inputs, **{k: getattr(options, k) for k in names})
+
+    found = validate_network(network, follower(), task, targets=[replace(ENGINE, name="odd", simulate=simulate)])
+    show.validation(found.as_dict())
+    first = found.replays["odd"].first
+    assert first is not None
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  first: "))
+    assert f"unit {first.neuron}, step {first.step} of trial {first.trial}" in line
+    assert f"v {first.v_expected:.6g} mV, {first.distance:.3g} mV from the threshold" in line
 
 
 def test_a_target_that_does_what_it_should_leaves_no_remainder(task: FileTask, network: SpikingNetwork) -> None:

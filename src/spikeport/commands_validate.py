@@ -34,7 +34,7 @@ def validate(
         bool, typer.Option("--why", help="What each step costs, and where an undeclared fault sits.")
     ] = False,
     junit: Annotated[Path | None, typer.Option(help="Write the requirements' verdicts as JUnit XML.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a page of all of it, DIR/index.html.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page of it, DIR/index.html; with --why.")] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> int:

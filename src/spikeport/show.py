@@ -261,7 +261,13 @@ def validation(found: Mapping[str, Any]) -> None:
         print(f"{target}: replay of {replay['trials']} trials, {differ}")
         if replay["first"] is not None:
             d = replay["first"]
-            print(f"  first: population {d['population']}, unit {d['neuron']}, step {d['step']} of trial {d['trial']}")
+            near = (
+                ""
+                if d["distance"] is None
+                else f", v {d['v_expected']:.6g} mV, {d['distance']:.3g} mV from the threshold"
+            )
+            where = f"population {d['population']}, unit {d['neuron']}, step {d['step']} of trial {d['trial']}"
+            print(f"  first: {where}: {d['found']} spikes instead of {d['expected']}{near}")
     for level, losses in found["losses"].items():
         for loss in losses:
             print(f"{level}: loss, {loss}")
