@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeport.snn.drive import Inputs
-from spikeport.snn.errors import RefusedError, SpikeportError
+from spikeport.snn.errors import RefusedError
 from spikeport.snn.neurons import Array
 from spikeport.snn.recording import Recording, SpikeTrains
 from spikeport.targets.base import Lowering, RunOptions
 from spikeport.targets.feed import Feed, feed
 from spikeport.targets.fixed_point.integers import Ints
+from spikeport.targets.fixed_point.running import check_run, given_spikes
 from spikeport.targets.loihi import kernel
 from spikeport.targets.loihi.chip import Chip, Compartments
 from spikeport.targets.loihi.host import Biases
@@ -32,7 +33,7 @@ KINDS = {
 def emulate(lowering: Lowering, inputs: Inputs | None, options: RunOptions) -> Recording:
     """The run of a lowering by target.py, in the source's units."""
     chip: Chip = lowering.settings["chip"]
-    _check(lowering, options)
+    check_run("loihi", lowering, options)
     given = feed(lowering, inputs, options)
     t = kernel.tables(chip)
     scale = {c.name: c.scale for c in chip.compartments}
@@ -47,7 +48,19 @@ def emulate(lowering: Lowering, inputs: Inputs | None, options: RunOptions) -> R
         k1 = min(k0 + BLOCK, given.n_steps)
         bias, rows = biases(k0, k1)
         z = np.zeros((k1 - k0, given.n_batch, n), dtype=np.bool_)
-        kernel.run(t, m, k0, k1 - k0, _spikes(chip, given, k0, k1), bias, rows, none, z, seen[k0:k1], none)
+        kernel.run(
+            t,
+            m,
+            k0,
+            k1 - k0,
+            given_spikes("loihi", tuple(chip.inputs), given, k0, k1),
+            bias,
+            rows,
+            none,
+            z,
+            seen[k0:k1],
+            none,
+        )
         _refuse_overflow(chip, m.over, deep)
         step, batch, neuron = np.nonzero(z)
         spikes.append((step + k0, batch, neuron))
@@ -62,31 +75,6 @@ def emulate(lowering: Lowering, inputs: Inputs | None, options: RunOptions) -> R
         dt=chip.dt, n_steps=given.n_steps, n_batch=given.n_batch, spikes=trains,
         outputs=read_out_fast(lowering.network, trains), traces=traces,
     ))  # fmt: skip
-
-
-def _check(lowering: Lowering, options: RunOptions) -> None:
-    known = [f"{p.name}.v" for p in lowering.network.populations]
-    problems = [
-        f"record: no trace {name}, there are {', '.join(known)}" for name in options.record if name not in known
-    ]
-    if options.noise_values:
-        problems.append(f"noise_values: of {', '.join(options.noise_values)}; the chip adds no numbers to v")
-    if problems:
-        raise SpikeportError("loihi: cannot run so", problems, hint="spikeport targets")
-
-
-def _spikes(chip: Chip, given: Feed, k0: int, k1: int) -> Ints:
-    """(steps, batch, channels) of all spike inputs; a channel is one axon, so it spikes once a step."""
-    rows = [given.spikes(name, k0, k1).astype(np.int64) for name in chip.inputs]
-    crowded = [name for name, r in zip(chip.inputs, rows, strict=True) if r.max(initial=0) > 1]
-    if crowded:
-        raise RefusedError(
-            "loihi: these inputs do not fit the chip",
-            [f"input {name}: several spikes of one channel in a step, limit 1" for name in crowded],
-            hint="more channels, or a smaller dt",
-        )
-    none = np.zeros((k1 - k0, given.n_batch, 0), dtype=np.int64)
-    return np.ascontiguousarray(np.concatenate([none, *rows], axis=2))
 
 
 def _start(c: Compartments, v0: Array) -> Ints:

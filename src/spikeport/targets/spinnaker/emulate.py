@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeport.snn.drive import Inputs
-from spikeport.snn.errors import RefusedError, SpikeportError
+from spikeport.snn.errors import RefusedError
 from spikeport.snn.neurons import Array, per_unit
 from spikeport.snn.recording import Recording, SpikeTrains
 from spikeport.targets.base import Lowering, RunOptions
 from spikeport.targets.feed import Feed, feed
 from spikeport.targets.fixed_point.fractions import from_s1615
 from spikeport.targets.fixed_point.integers import Ints
+from spikeport.targets.fixed_point.running import check_run, given_spikes
 from spikeport.targets.outputs import read_out_fast
 from spikeport.targets.spinnaker import kernel
 from spikeport.targets.spinnaker.chip import Chip
@@ -29,7 +30,7 @@ BLOCK = 100  # steps at a time, for memory
 def emulate(lowering: Lowering, inputs: Inputs | None, options: RunOptions) -> Recording:
     """The run of a lowering by target.py, in the source's units."""
     chip: Chip = lowering.settings["chip"]
-    _check(lowering, options)
+    check_run("spinnaker", lowering, options)
     given = feed(lowering, inputs, options)
     t = kernel.tables(chip)
     m = kernel.memory(chip, t, np.concatenate([_start(lowering, c.name, given) for c in chip.cells], axis=1))
@@ -42,7 +43,17 @@ def emulate(lowering: Lowering, inputs: Inputs | None, options: RunOptions) -> R
         k1 = min(k0 + BLOCK, given.n_steps)
         current, rows = currents(k0, k1)
         z = np.zeros((k1 - k0, given.n_batch, n), dtype=np.bool_)
-        kernel.run(t, m, k0, k1 - k0, _spikes(chip, given, k0, k1), current, rows, z, seen[k0:k1])
+        kernel.run(
+            t,
+            m,
+            k0,
+            k1 - k0,
+            given_spikes("spinnaker", tuple(chip.inputs), given, k0, k1),
+            current,
+            rows,
+            z,
+            seen[k0:k1],
+        )
         step, batch, neuron = np.nonzero(z)
         spikes.append((step + k0, batch, neuron))
     trains, places = _trains(chip, spikes, given)
@@ -53,17 +64,6 @@ def emulate(lowering: Lowering, inputs: Inputs | None, options: RunOptions) -> R
         dt=chip.dt, n_steps=given.n_steps, n_batch=given.n_batch, spikes=trains,
         outputs=read_out_fast(lowering.network, trains), traces=traces,
     ))  # fmt: skip
-
-
-def _check(lowering: Lowering, options: RunOptions) -> None:
-    known = [f"{p.name}.v" for p in lowering.network.populations]
-    problems = [
-        f"record: no trace {name}, there are {', '.join(known)}" for name in options.record if name not in known
-    ]
-    if options.noise_values:
-        problems.append(f"noise_values: of {', '.join(options.noise_values)}; the chip adds no numbers to v")
-    if problems:
-        raise SpikeportError("spinnaker: cannot run so", problems, hint="spikeport targets")
 
 
 def _start(lowering: Lowering, name: str, given: Feed) -> Ints:
@@ -79,20 +79,6 @@ def _start(lowering: Lowering, name: str, given: Feed) -> Ints:
         raise RefusedError("spinnaker: cannot start there", found, hint="v0 at or below the threshold")
     threshold = next(c.threshold for c in chip.cells if c.name == name)
     return settled(v0, per_unit(p.neuron.v_threshold, p.n), threshold)
-
-
-def _spikes(chip: Chip, given: Feed, k0: int, k1: int) -> Ints:
-    """(steps, batch, channels) of all spike inputs; a channel is one key, which the ring's room counts once a step."""
-    rows = [given.spikes(name, k0, k1).astype(np.int64) for name in chip.inputs]
-    crowded = [name for name, r in zip(chip.inputs, rows, strict=True) if r.max(initial=0) > 1]
-    if crowded:
-        raise RefusedError(
-            "spinnaker: these inputs do not fit the chip",
-            [f"input {name}: several spikes of one channel in a step, limit 1" for name in crowded],
-            hint="more channels, or a smaller dt",
-        )
-    none = np.zeros((k1 - k0, given.n_batch, 0), dtype=np.int64)
-    return np.ascontiguousarray(np.concatenate([none, *rows], axis=2))
 
 
 def _trains(
