@@ -108,10 +108,10 @@ def pages() -> dict[Path, str]:
     names = list(columns())
     targets, readers = [n for n in names if " " not in n], [n for n in names if " " in n]
     readme, page = ROOT / "README.md", ROOT / "docs" / "targets.md"
-    start = written(readme.read_text(encoding="utf-8"), "summary", summary())
+    every = written(page.read_text(encoding="utf-8"), "targets", table(targets))
     return {
-        readme: written(start, "targets", table(targets)),
-        page: written(page.read_text(encoding="utf-8"), "readers", table(readers)),
+        readme: written(readme.read_text(encoding="utf-8"), "summary", summary()),
+        page: written(every, "readers", table(readers)),
     }
 
 

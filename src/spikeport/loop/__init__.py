@@ -1,0 +1,1 @@
+"""A network in real time: sources, clock, decoder, guard, recorder."""
