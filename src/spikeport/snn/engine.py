@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikeport.snn import noise
-from spikeport.snn.drive import Drive, Inputs, count_problems, initial_v, resolve
+from spikeport.snn.drive import Drive, Inputs, initial_v, resolve
 from spikeport.snn.engine_kernel import Feed, Memory, Sink, advance
 from spikeport.snn.engine_loops import REF, K, V
 from spikeport.snn.engine_loops import W as LANES
@@ -31,6 +31,7 @@ from spikeport.snn.errors import SpikeportError
 from spikeport.snn.neurons import Array, per_unit
 from spikeport.snn.recording import Recording, SpikeTrains
 from spikeport.snn.spiking import SpikingNetwork, sample_index
+from spikeport.snn.streaming import Step, Stream
 
 Floats = NDArray[np.floating]
 DTYPES: dict[str, type[np.floating]] = {"float32": np.float32, "float64": np.float64}
@@ -103,7 +104,7 @@ class Engine:
         self.network = self.networks[0]
         self.dtype = DTYPES[dtype]
         self._layout = compile_networks(self.networks, self.dtype)
-        self._stream: dict[int, _Stream] = {}
+        self._streams: dict[tuple[int, int], tuple[Stream, Step]] = {}
 
     def start(
         self,
@@ -187,24 +188,36 @@ class Engine:
         """One step (or n_steps with the inputs held): (batch, n) values of held inputs, counts of spike inputs.
 
         Spike inputs arrive in the first of the n_steps. The result's arrays are the engine's own and are overwritten
-        by the next call; candidates must be one.
+        by the next call; candidates must be one. Stepper (streaming.py) is the same with less between calls.
         """
-        stream = self._stream.get(state.n_batch)
-        if stream is None:
-            stream = self._stream[state.n_batch] = _Stream(self, state.n_batch)
-        stream.load(inputs, n_steps)
-        self._advance(state, stream.feed, stream.sink, 0, state.n_batch, n_steps, False, stream.scratch)
+        key = (state.n_batch, n_steps)
+        found = self._streams.get(key)
+        if found is None:
+            stream = self.stream(*key)
+            found = self._streams[key] = (stream, stream.step())
+        stream, step = found
+        _load(stream, inputs)
+        if stream.memory is not state.memory:
+            stream.bind(state.memory)
+        stream.key(state.seed, state.first_trial, state.with_noise)
+        stream.at(state.k)
+        stream.advance()
         state.k += n_steps
-        return stream.step
+        return step
+
+    def stream(self, n_batch: int, n_steps: int) -> Stream:
+        """The arrays of streaming calls; not yet bound to a state."""
+        if len(self.networks) != 1:
+            raise SpikeportError(f"engine: step() with {len(self.networks)} candidates, must be 1")
+        if n_steps < 1:
+            raise SpikeportError(f"engine: step() of {n_steps} steps, must be at least 1")
+        return Stream(self.network, self._layout, self.dtype, n_batch, n_steps)
 
     def _advance(
         self, state: EngineState, feed: Feed, sink: Sink, b0: int, b1: int, n_steps: int, record: bool,
-        scratch: Scratch | None = None,
     ) -> NDArray[np.int32]:  # fmt: skip
-        own = Scratch.make(self._layout.padded_units, self.dtype) if scratch is None else scratch
+        own = Scratch.make(self._layout.padded_units, self.dtype)
         noisy = state.with_noise and self._layout.noisy
-        if not noisy:
-            own.nz[:] = 0  # a stream's buffer may hold the noise of another state
         where = np.array([b0, 0, 0], dtype=np.int64)
         block = K * self.network.n_neurons * len(self.networks)  # the most spikes that K steps can have
         events: NDArray[np.int32] = np.empty((4 * block if record else 0, 4), dtype=np.int32)
@@ -216,83 +229,21 @@ class Engine:
         return events[: where[2]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One streaming step: spikes, population -> (batch, n) counts; outputs, read-out -> (batch, n_outputs)."""
-
-    spikes: Mapping[str, NDArray[np.int64]]
-    outputs: Mapping[str, Floats]
-
-
-class _Stream:
-    """Buffers of the streaming form, made once per batch size."""
-
-    def __init__(self, engine: Engine, n_batch: int) -> None:
-        network, layout = engine.network, engine._layout
-        if len(engine.networks) != 1:
-            raise SpikeportError(f"engine: step() with {len(engine.networks)} candidates, must be 1")
-        self.network, self.dtype, self.n_batch = network, engine.dtype, n_batch
-        self.held = {i.name: np.zeros((1, n_batch, i.n)) for i in network.held_inputs}
-        self.events = {i.name: np.zeros((n_batch, i.n), dtype=np.int64) for i in network.spike_inputs}
-        self.scratch = Scratch.make(layout.padded_units, engine.dtype)
-        self._make(1)
-
-    def _make(self, n_steps: int) -> None:
-        """Views for calls of n_steps steps."""
-        self.n_steps = n_steps
-        network = self.network
-        sizes = np.cumsum([0, *(i.n for i in network.held_inputs)])
-        out = sum(r.weight.shape[0] for r in network.readouts)
-        self.sink = Sink(
-            out=np.zeros((self.n_batch, 1, out, n_steps), dtype=self.dtype),
-            trace=np.zeros((self.n_batch, 1, 0, 0), dtype=self.dtype),
-            counts=np.zeros((self.n_batch, 1, network.n_neurons), dtype=np.int64),
-        )
-        self.u = np.zeros((self.n_batch, int(sizes[-1])), dtype=self.dtype)
-        self.feed = Feed(
-            u=self.u, u_start=sizes[:-1].astype(np.int64), sample=np.zeros((len(sizes) - 1, n_steps), dtype=np.int64),
-            changed=np.zeros(n_steps, dtype=np.bool_),
-            ev_start=np.zeros((len(self.events), self.n_batch, n_steps + 1), dtype=np.int64),
-            ev_unit=np.zeros(0, dtype=np.int32), ev_count=np.zeros(0, dtype=self.dtype),
-        )  # fmt: skip
-        units = np.cumsum([0, *(p.n for p in network.populations)])
-        rows = np.cumsum([0, *(r.weight.shape[0] for r in network.readouts)])
-        self.step = Step(
-            spikes={p.name: self.sink.counts[:, 0, units[i] : units[i + 1]] for i, p in enumerate(network.populations)},
-            outputs={r.name: self.sink.out[:, 0, rows[i] : rows[i + 1], -1] for i, r in enumerate(network.readouts)},
-        )
-
-    def load(self, inputs: ArrayLike | Mapping[str, ArrayLike] | None, n_steps: int) -> None:
-        """Take this call's inputs into the buffers; refuse what does not fit."""
-        if n_steps < 1:
-            raise SpikeportError(f"engine: step() of {n_steps} steps, must be at least 1")
-        if n_steps != self.n_steps:
-            self._make(n_steps)
-        self.sink.counts[:] = 0
-        only = self.network.inputs[0].name if self.network.inputs else "an array"
-        given = inputs if isinstance(inputs, Mapping) else ({} if inputs is None else {only: inputs})
-        if len(given) != len(self.network.inputs):
-            names = ", ".join(i.name for i in self.network.inputs) or "none"
-            raise SpikeportError(f"engine: step() got inputs {', '.join(given) or 'none'}, the network's are: {names}")
-        at = 0
-        for port in self.network.inputs:
-            value = np.asarray(given[port.name]) if port.name in given else np.empty(0)
-            fits = value.shape == (self.n_batch, port.n)
-            wrong = count_problems(value, port.n, ndim=2) if fits and port.name not in self.held else []
-            if wrong:
-                raise SpikeportError(f"engine: step() input '{port.name}': {wrong[0]}")
-            if value.shape != (self.n_batch, port.n) or not np.isfinite(value).all():
-                shapes = f"of shape {value.shape}, must be {(self.n_batch, port.n)} and finite"
-                raise SpikeportError(f"engine: step() input '{port.name}' {shapes}")
-            if port.name in self.held:
-                self.u[:, at : at + port.n] = value
-                at += port.n
-            else:
-                self.events[port.name][:] = value
-        if self.events:
-            trains = {name: SpikeTrains.from_dense(e[None]) for name, e in self.events.items()}
-            starts, unit, count = _events(self.network, trains, self.n_batch, n_steps, self.dtype)
-            self.feed = self.feed._replace(ev_start=starts, ev_unit=unit, ev_count=count)
+def _load(stream: Stream, inputs: ArrayLike | Mapping[str, ArrayLike] | None) -> None:
+    """Inputs by name into a stream's values; refused where they are others, or of another shape."""
+    ports = stream.network.inputs
+    given = inputs if isinstance(inputs, Mapping) else ({} if inputs is None else {
+        ports[0].name if ports else "an array": inputs
+    })  # fmt: skip
+    if len(given) != len(ports):
+        names = ", ".join(i.name for i in ports) or "none"
+        raise SpikeportError(f"engine: step() got inputs {', '.join(given) or 'none'}, the network's are: {names}")
+    for port in ports:
+        value = np.asarray(given[port.name]) if port.name in given else np.empty(0)
+        if value.shape != (stream.n_batch, port.n):
+            shapes = f"of shape {value.shape}, must be {(stream.n_batch, port.n)} and finite"
+            raise SpikeportError(f"engine: step() input '{port.name}' {shapes}")
+        stream.values[:, stream.places[port.name]] = value
 
 
 def simulate(

@@ -6,13 +6,15 @@ candidates, and a candidate's state stays in the first-level cache for K steps. 
 so float64 gives the reference's bits.
 """
 
+# long: numba looks at this file alone to tell whether the cache of its entry points is fresh, so they are all here
+
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from spikeport.snn.compiling import cached, compiled, inlined
+from spikeport.snn.compiling import cached, compiled, inlined, streamed, view
 from spikeport.snn.engine_loops import (
     BASE,
     OMA,
@@ -40,7 +42,7 @@ from spikeport.snn.engine_loops import (
     weigh,
 )
 from spikeport.snn.integrators import FLUSH_EVERY, TINY
-from spikeport.snn.noise import fill_normal
+from spikeport.snn.noise import WORDS, fill_normal
 
 
 class Plan(NamedTuple):
@@ -133,16 +135,8 @@ def _deliver(x, p, syns, n, projs, sources, k, ring_n, ring_i, ring_c, tiles, la
         first = sources[source, 0]
         for e in range(ring_n[slot, source]):
             arrived = True
-            add_held(
-                x,
-                J,
-                stride,
-                p,
-                U(projs[r, 2]) + U(ring_i[slot, first + e]) * tiles * W,
-                tiles,
-                ring_c[slot, first + e],
-                lanes,
-            )
+            row = U(projs[r, 2]) + U(ring_i[slot, first + e]) * tiles * W
+            add_held(x, J, stride, p, row, tiles, ring_c[slot, first + e], lanes)
     return arrived
 
 
@@ -250,25 +244,9 @@ def _candidate(plan, feed, memory, sink, b, c, k0, block, rows, nz, z, z64, acc,
             ring_n[slot, 0] = collect(z, z64, U(0), U(pops[0, 1]), lanes, ring_i, ring_c, slot, 0)
         else:
             _step(
-                pops,
-                syns,
-                projs,
-                sources,
-                keep,
-                v,
-                x,
-                holds,
-                p,
-                k,
-                ring_n,
-                ring_i,
-                ring_c,
-                nz,
-                z,
-                z64,
-                row - block,
+                pops, syns, projs, sources, keep, v, x, holds, p, k, ring_n, ring_i, ring_c, nz, z, z64, row - block,
                 lanes,
-            )
+            )  # fmt: skip
         if read:
             _read(outs, sources, r, acc, p, k, ring_n, ring_i, out, b, c, row, ahead, lanes)
         row += ahead
@@ -329,3 +307,159 @@ def advance(  # type: ignore[no-untyped-def]
             where[0] = b + 1
             where[1] = 0
     return True
+
+
+# The streaming form: its arguments lie in one row of integers, because taking three dozen arrays out of Python objects
+# would cost more than a step. STREAM names its numbers; then come its arrays, `ENTRY` integers each: address, sizes.
+STREAM = ("k", "n_steps", "seed", "trial", "noisy", "fresh", "noise_k", "noise_seed", "noise_trial", "lanes")
+ARRAYS = (*Plan._fields, *Feed._fields, *Memory._fields, *Sink._fields, "nz", "z", "z64", "words", "acc", "values",
+          "order", "events")  # fmt: skip
+ENTRY = 5
+_K, _STEPS, _SEED, _TRIAL, _NOISY, _FRESH, _NOISE_K, _NOISE_SEED, _NOISE_TRIAL, _LANES = range(len(STREAM))
+_AT = len(STREAM)
+
+
+@inlined
+def _a1(call, i, like):  # type: ignore[no-untyped-def]
+    return view(call[_AT + ENTRY * i], (call[_AT + ENTRY * i + 1],), like)
+
+
+@inlined
+def _a2(call, i, like):  # type: ignore[no-untyped-def]
+    return view(call[_AT + ENTRY * i], (call[_AT + ENTRY * i + 1], call[_AT + ENTRY * i + 2]), like)
+
+
+@inlined
+def _a3(call, i, like):  # type: ignore[no-untyped-def]
+    at = _AT + ENTRY * i
+    return view(call[at], (call[at + 1], call[at + 2], call[at + 3]), like)
+
+
+@inlined
+def _a4(call, i, like):  # type: ignore[no-untyped-def]
+    at = _AT + ENTRY * i
+    return view(call[at], (call[at + 1], call[at + 2], call[at + 3], call[at + 4]), like)
+
+
+@compiled
+def _take(values, order, u, ev_start, ev_unit, ev_count, sources, n_pops, changed, fresh):  # type: ignore[no-untyped-def]
+    """The values of a call: held ones into u, counts into events of the first step. 0, or 1 + the place of a bad one.
+
+    values: (batch, .) as the caller has them; order: where there each held channel is, then each of spikes.
+    changed[1] is whether any held value is another than before; nothing is written where a value is refused.
+    """
+    held, n = u.shape[1], order.shape[0]
+    for b in range(values.shape[0]):
+        for j in range(n):
+            x = values[b, order[j]]
+            cast = u.dtype.type(x)
+            if not np.isfinite(cast) or (j >= held and (x < 0 or x != np.floor(x) or x > 2147483647.0)):
+                return b * n + order[j] + 1
+    other, found = fresh, 0
+    for b in range(values.shape[0]):
+        for j in range(held):
+            cast = u.dtype.type(values[b, order[j]])
+            other |= cast != u[b, j]
+            u[b, j] = cast
+    changed[1] = other
+    for s in range(ev_start.shape[0]):
+        first = sources[n_pops + s, 0] - sources[n_pops, 0]
+        size = sources[n_pops + s + 1, 0] if s + 1 < ev_start.shape[0] else sources[n_pops, 0] + n - held
+        size -= sources[n_pops + s, 0]
+        for b in range(values.shape[0]):
+            ev_start[s, b, 1] = found
+            for i in range(size):
+                count = values[b, order[held + first + i]]
+                if count > 0:
+                    ev_unit[found] = i
+                    ev_count[found] = count
+                    found += 1
+            for k in range(2, ev_start.shape[2]):
+                ev_start[s, b, k] = found
+    return 0
+
+
+@compiled
+def _draw(nz, words, plan, k, rows, trial, seed, keeps):  # type: ignore[no-untyped-def]
+    """The noise of steps k .. k + rows - 1 into the rows of nz where they belong, step mod K.
+
+    A counter gives WORDS steps at once: where `keeps`, those of the counter under way are there already.
+    """
+    start = k - k % WORDS
+    if keeps and k % WORDS != 0:
+        start += WORDS
+    end = k + rows + (-(k + rows)) % WORDS
+    if start < end:
+        pops = plan.pops
+        for a in range(pops.shape[0]):
+            if pops[a, 11]:
+                m = pops[a, 4]
+                fill_normal(
+                    nz[start % K :], end - start, words, plan.units, m, m + pops[a, 0], pops[a, 12], trial, start, seed,
+                )  # fmt: skip
+
+
+_whole_candidate = inlined(_candidate.py_func)  # to hand two dozen arrays over takes 0.3 us, a fifth of a call
+
+
+@compiled
+def _stream(address, given, one):  # type: ignore[no-untyped-def]
+    # long: it only lists its arrays, then does the steps
+    call = view(address, (_AT + ENTRY * len(ARRAYS),), np.int64(0))
+    i64, i32, u32, u64 = np.int64(0), np.int32(0), np.uint32(0), np.uint64(0)
+    plan = Plan(_a2(call, 0, i64), _a2(call, 1, i64), _a2(call, 2, i64), _a2(call, 3, i64), _a2(call, 4, i64),
+                _a2(call, 5, i64), _a2(call, 6, one), _a1(call, 7, u64), _a2(call, 8, one))  # fmt: skip
+    feed = Feed(_a2(call, 9, one), _a1(call, 10, i64), _a2(call, 11, i64), _a1(call, 12, np.bool_(False)),
+                _a3(call, 13, i64), _a1(call, 14, i32), _a1(call, 15, one))  # fmt: skip
+    memory = Memory(_a3(call, 16, one), _a3(call, 17, one), _a3(call, 18, one), _a3(call, 19, one),
+                    _a4(call, 20, i32), _a4(call, 21, i32), _a4(call, 22, one))  # fmt: skip
+    sink = Sink(_a4(call, 23, one), _a4(call, 24, one), _a3(call, 25, i64))
+    nz, z, z64, words, acc = (
+        _a3(call, 26, one),
+        _a1(call, 27, one),
+        _a1(call, 28, u64),
+        _a2(call, 29, u32),
+        _a1(call, 30, one),
+    )
+    values, order, events = _a2(call, 31, np.float64(0)), _a1(call, 32, i64), _a2(call, 33, i32)
+    if given.shape[0] != values.shape[1]:
+        return -1
+    for j in range(given.shape[0]):  # the first trial's; of more they are in `values` already
+        values[0, j] = given[j]
+    wrong = _take(values, order, feed.u, feed.ev_start, feed.ev_unit, feed.ev_count, plan.sources, plan.pops.shape[0],
+                  feed.changed, call[_FRESH] != 0)  # fmt: skip
+    if wrong:
+        return wrong
+    call[_FRESH] = 0
+    k, n_steps, seed, noisy = call[_K], call[_STEPS], np.uint64(call[_SEED]), call[_NOISY] != 0
+    keeps = (call[_NOISE_K] == k) & (call[_NOISE_SEED] == call[_SEED]) & (call[_NOISE_TRIAL] == call[_TRIAL])
+    for b in range(values.shape[0]):
+        for unit in range(sink.counts.shape[2]):
+            sink.counts[b, 0, unit] = 0
+        done = 0
+        while done < n_steps:
+            at = (k + done) % K
+            rows = min(n_steps - done, K - at)
+            if noisy:
+                _draw(nz[b], words, plan, k + done, rows, call[_TRIAL] + b, seed, keeps or done > 0)
+            _whole_candidate(plan, feed, memory, sink, b, 0, k - 1, 1 + done, rows, nz[b][at:], z, z64, acc,
+                             U(call[_LANES]), events, 0)  # fmt: skip
+            done += rows
+    call[_K] = k + n_steps
+    call[_NOISE_K], call[_NOISE_SEED], call[_NOISE_TRIAL] = k + n_steps if noisy else -1, call[_SEED], call[_TRIAL]
+    return 0
+
+
+@streamed
+def stream64(address, given):  # type: ignore[no-untyped-def]
+    """One call of the streaming form in float64; 0, or 1 + the place of a value that it refuses. See streaming.py.
+
+    given: (.,) float64, values of the first trial; those of others are where `address` says.  -1: another length.
+    """
+    return _stream(address, given, np.float64(0))
+
+
+@streamed
+def stream32(address, given):  # type: ignore[no-untyped-def]
+    """The same in float32."""
+    return _stream(address, given, np.float32(0))

@@ -32,7 +32,8 @@ WORDS = 4  # words a counter gives
 NORMAL_BOUND = 703  # (20 * 64 + 63 + 63) / 2
 NORMAL_SD = float(np.sqrt(20 / 4 * 64**2 + 2 * (64**2 - 1) / 12))
 
-STREAMS = {"membrane": 0, "v0": 1, "rate": 2, "x0": 3}  # a stream per use, so that uses never share a number
+# a stream per use, so that uses never share a number
+STREAMS = {"membrane": 0, "v0": 1, "rate": 2, "x0": 3, "subject": 4}
 LIMITS = {"seed": 2**64, "population": 2**16, "unit": 2**32, "trial": 2**32, "step": 2**34}
 
 _M0, _M1 = (np.uint64(m) for m in MULTIPLIERS)

@@ -18,8 +18,11 @@ TARGETS = {  # name: module and attribute
     "pynn": "spikeport.targets.nest.pynn_script:PYNN",
     "brian2": "spikeport.targets.brian2:BRIAN2",
     "nir": "spikeport.targets.nir:NIR",
+    "c": "spikeport.targets.c:C",
     "loihi": "spikeport.targets.loihi:LOIHI",
+    "c_loihi": "spikeport.targets.c:C_LOIHI",
     "spinnaker": "spikeport.targets.spinnaker:SPINNAKER",
+    "xylo": "spikeport.targets.xylo:XYLO",
 }
 
 

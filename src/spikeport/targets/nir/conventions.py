@@ -37,8 +37,9 @@ class Convention:
     synapse.  decays_input, at_or_above: above.  leak: v_leak is added to v in each step "as it is" or "times
     dt/tau_mem"; "": v_leak must be 0, and a bias of the membrane goes through the synapse (exporting.py).
     several_spikes: floor(v / threshold) spikes in a step.  between: the delay from one population to the next, steps.
-    late: how many steps after its own a spike comes out.  nested: a loop is a graph of its own.  linear: takes
-    nir.Linear.  one_path: runs a node when its first way in has been run (nirtorch.load), or knows only one way.
+    late: how many steps after its own a spike comes out.  nested: a loop is a graph of its own.  loops_only: takes
+    populations with a loop only, so that others are written with one of zeros.  linear: takes nir.Linear.  one_path:
+    runs a node when its first way in has been run (nirtorch.load), or knows only one way.
     readout: LI behind the spikes is read.  float32_decays: it keeps a decay as one float32 number, which near 1 says
     little of its time constant.  rounds: what its arithmetic rounds, if anything.  call: how its user must
     call it.
@@ -57,6 +58,7 @@ class Convention:
     between: int = 0
     late: int = 0
     nested: bool = True
+    loops_only: bool = False
     linear: bool = True
     one_path: bool = False
     readout: bool = False
@@ -171,32 +173,38 @@ SINABS = Convention(
 
 LAVA_DL = Convention(
     name="lava-dl", version="0.6.0 (the importer of the NIR paper)",
-    at_or_above=True,  # slayer's spike: voltage >= threshold
-    rounds="decays to 1/4096, states and weights to 1/scale",
+    # cuba.Neuron: voltage >= threshold + threshold_eps, on a grid that is coarser than threshold_eps: above, not at
+    loops_only=True,  # a CubaLIF alone becomes a block of 7 units ("n_neurons = 7")
+    linear=False,  # nir.Linear stops in torch.zeros_like of a tuple
+    one_path=True,  # "branching networks are not supported"
+    rounds="decays and what arrives in a step to 1/4096 of the threshold, states cut toward 0 in every step",
     capabilities=replace(
         _NIR, resets=frozenset({"to_value"}), heterogeneous=_UNIFORM,
-        source="nir_to_lava_dl.py of the NIR paper's repository; documented, not run",
+        source="nir_to_lava_dl.py of the NIR paper's repository, and lava-dl's slayer; read, not run",
     ),
-    call="ImportConfig(dt=DT, fixed_pt=False); one step per call, states reset by hand before each run",
-    source="nir_to_lava_dl.py: current_decay = dt/tau_syn, voltage_decay = dt/tau_mem, wants r = tau_mem/dt, v_leak = "
-    "0 and one value per population; documented, not run",
+    call="net = import_from_nir(nir.read(FILE), ImportConfig(dt=DT, fixed_pt=False, library_preference="
+    "LavaLibrary.LavaDl)).float() before each run; z = net(u), all steps in one call, u (batch, n, time). A block "
+    "keeps its state between calls, but not the spikes that it sends itself",
+    source="nir_to_lava_dl.py: slayer.block.cuba.Recurrent, current_decay = dt/tau_syn, voltage_decay = dt/tau_mem, "
+    "scale = 64, so that 1 is 4096 in its integers; wants r = tau_mem/dt, v_leak = 0 and one value per population. "
+    "Read, not run; tests/targets/nir_integers.py has its integers",
     measured=False,
 )  # fmt: skip
 
 SPINNAKER2 = Convention(
     name="spinnaker2", version="py-spinnaker2 (s2_nir)",
     between=1, nested=False, leak="times dt/tau_mem",
-    rounds="weights to 8 bits",  # scale_weights: the largest of a population's becomes 127
+    rounds="weights to 8 bits: the largest of a population's becomes 127",  # scale_weights
     capabilities=replace(
         _NIR,
         held_via=frozenset(),  # create_populations: the input is a spike_list
         synaptic_bias=False,  # an Affine bias becomes i_offset, of the membrane
-        source="py-spinnaker2's s2_nir; documented, not run",
+        source="py-spinnaker2's s2_nir; read, not run: it is not on PyPI, and needs a board",
     ),
     call="from_nir(graph, ConversionConfig(dt=DT, conn_delay=0, scale_weights=True, "
     "integrator=IntegratorMethod.FORWARD, reset=ResetMethod.ZERO, or SUBTRACT where the metadata says subtract))",
     source="s2_nir: syn_decay = 1 - dt/tau_syn, alpha_decay = 1 - dt/tau_mem, gains (dt/tau) r and (dt/tau) w_in into "
-    "the threshold (IntegratorMethod.FORWARD); documented, not run",
+    "the threshold (IntegratorMethod.FORWARD). Read, not run; tests/targets/nir_integers.py has its 8-bit weights",
     measured=False,
 )  # fmt: skip
 

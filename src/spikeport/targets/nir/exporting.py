@@ -193,6 +193,8 @@ def _cuba_lif(d: _Drawing, step: PopulationStep) -> None:
     )  # fmt: skip
     loop = weights.populations.pop(step.name, None)
     incoming = _incoming(d, step.name, weights)
+    if c.loops_only and loop is None:
+        loop = np.zeros((n, n))
     if loop is not None and c.nested:
         inner = {
             "input": nir.Input(np.array([n])),

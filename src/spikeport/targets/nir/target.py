@@ -45,8 +45,15 @@ class NIRTarget:
         if _as_it_came(lowered, chosen["reader"]):
             each = Loss("written as it was read", "graph", "each reader steps it in its own way; name one to fit it")
             return Lowering(target=self.name, source=network, network=lowered, losses=(each,), settings=chosen)
-        losses += tuple(losses_of(lowered, READERS[chosen["reader"]]))
-        return Lowering(target=self.name, source=network, network=lowered, losses=losses, settings=chosen)
+        reader = READERS[chosen["reader"]]
+        notes = {
+            "reader": f"{reader.name}, {reader.version}",
+            "convention": reader.source,
+            "how to read it": reader.call,
+        }
+        losses += tuple(losses_of(lowered, reader))
+        return Lowering(target=self.name, source=network, network=lowered, losses=losses,
+                        settings={**chosen, "notes": notes})  # fmt: skip
 
     def export(self, lowering: Lowering, path: Path, *, overwrite: bool = False) -> Path:
         """Write the graph, and the network itself beside it, bit for bit, for spikeport's own reader."""
