@@ -154,6 +154,6 @@ PEERS: dict[str, Peer] = {
     "spyx": spyx,
     "spikingjelly": spikingjelly,
     "sinabs": sinabs,
-    "lava-dl": documented(at_or_above=True, between=0, leak=False),
+    "lava-dl": documented(at_or_above=False, between=0, leak=False),
     "spinnaker2": documented(at_or_above=False, between=1, leak=True),
 }

@@ -84,7 +84,8 @@ APPROXIMATIONS: dict[str, Approximation | None] = {  # the feature that is given
     "initial_v": _initial_v,
     "synapse": _single_exponential,
     "min_delay": None,  # not of a population: longer_delays
-    "precision": None,  # the target rounds when it lowers, and names what that costs; see `approximated` in base.py
+    "held_via": None,  # a target's host makes spikes of held values; see `approximated` in base.py
+    "precision": None,  # the target rounds when it lowers, and names what that costs
 }
 
 

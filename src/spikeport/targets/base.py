@@ -142,7 +142,8 @@ def approximated(
     """`network` with what the target lacks given up where `allow` names it; refused where anything is left.
 
     shortest: the shortest delay that the target takes, where it differs between projections.
-    "precision" is given up by the target itself: after this it rounds to its own integers, and adds what that costs.
+    "precision" is given up by the target itself: after this it rounds to its own integers, and adds what that costs. So
+    is what else a target names in `gives_up`: "held_via", where its host makes counts of spikes of held values.
     """
     unknown = sorted(set(allow) - APPROXIMATIONS.keys())
     if unknown:
@@ -153,16 +154,19 @@ def approximated(
     if "min_delay" in allow:
         reduced, late = longer_delays(reduced, shortest or (lambda _, j: target.capabilities.min_delay))
         losses += late
-    rounds = {"precision"} & set(allow)
-    refuse(target.name, network, [p for p in target.problems(reduced, **choices) if p.feature not in rounds])
+    own: frozenset[str] = getattr(target, "gives_up", frozenset({"precision"}))
+    left = [p for p in target.problems(reduced, **choices) if p.feature not in own & set(allow)]
+    refuse(target.name, network, left, APPROXIMATIONS.keys() - ({"held_via"} - own))
     return reduced, losses
 
 
-def refuse(target: str, network: SpikingNetwork, problems: Collection[Problem]) -> None:
-    """Raise RefusedError with every problem, and the way out where an approximation would do."""
+def refuse(
+    target: str, network: SpikingNetwork, problems: Collection[Problem], known: Collection[str] = APPROXIMATIONS.keys()
+) -> None:
+    """Raise RefusedError with every problem, and the way out where one of the approximations `known` would do."""
     if not problems:
         return
-    ways = sorted({p.feature for p in problems} & APPROXIMATIONS.keys())
+    ways = sorted({p.feature for p in problems} & set(known))
     raise RefusedError(
         f"{target}: cannot take {title(network)}",
         [str(p) for p in problems],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,17 +49,36 @@ def check_network(
 ) -> tuple[Verdict, ...]:
     """What each target says of `network`, without running it or importing its framework; default: every target.
 
-    choices: each goes to the targets that have it.
+    choices: each goes to the targets that have it, or, as "loihi.bits", to that target alone.
     """
     network = network if isinstance(network, SpikingNetwork) else load_spiking_network(network)
     asked = [get_target(name) for name in (TARGETS if targets is None else targets)]
-    homeless = [name for name in choices if not any(name in target.choices for target in asked)]
+    mine = shared_choices(asked, choices)
+    return tuple(_verdict(target, network, allow, mine[target.name]) for target in asked)
+
+
+def shared_choices(targets: Sequence[Target], choices: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """target -> its own of `choices`: NAME goes to every target that has it, TARGET.NAME to that one, and wins there.
+
+    What no target has is refused; so is a value that a target does not know.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for target in targets:
+        alone = {
+            name: choices[f"{target.name}.{name}"] for name in target.choices if f"{target.name}.{name}" in choices
+        }
+        found[target.name] = {name: value for name, value in choices.items() if name in target.choices} | alone
+    known = {name for t in targets for own in t.choices for name in (own, f"{t.name}.{own}")}
+    homeless = [name for name in choices if name not in known]
     if homeless:
         raise SpikeportError(
-            f"{', '.join(homeless)}: none of these targets has such a choice", hint="spikeport targets"
+            f"{', '.join(homeless)}: none of these targets has such a choice",
+            [f"there are: {', '.join(sorted(known)) or 'none'}"],
+            hint="spikeport targets",
         )
-    mine = [{name: value for name, value in choices.items() if name in target.choices} for target in asked]
-    return tuple(_verdict(target, network, allow, chosen) for target, chosen in zip(asked, mine, strict=True))
+    for target in targets:
+        check_choices(target, found[target.name])
+    return found
 
 
 def _verdict(target: Target, network: SpikingNetwork, allow: Collection[str], choices: dict[str, str]) -> Verdict:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,26 +14,32 @@ from spikeport.snn.losses import Loss
 from spikeport.snn.rate import RateNetwork
 from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.writing import check_writable
-from spikeport.targets.base import Exporter, check_choices
+from spikeport.targets.base import Exporter, Lowering, check_choices
 from spikeport.targets.checking import exporter
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """What was written, and what it gave up, with permission. beside: files that belong to `path`."""
+    """What was written, and what it gave up, with permission. beside: files that belong to `path`.
+
+    costs: what it takes where it runs, where the target can tell (bytes, operations of a step).  notes: what whoever
+    reads the file must know, by name.
+    """
 
     target: str
     path: Path
     beside: tuple[Path, ...]
     losses: tuple[Loss, ...]
     choices: dict[str, str]
+    costs: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """What `spikeport export --json` prints."""
         losses = [{"what": loss.what, "where": loss.where, "how_much": loss.how_much} for loss in self.losses]
         beside = [str(path) for path in self.beside]
         return {"target": self.target, "output": str(self.path), "beside": beside, "losses": losses,
-                "choices": self.choices}  # fmt: skip
+                "choices": self.choices, "costs": dict(self.costs), "notes": dict(self.notes)}  # fmt: skip
 
 
 @runtime_checkable
@@ -41,6 +47,13 @@ class RateExporter(Exporter, Protocol):
     """A target that writes rate networks too."""
 
     def export_rate(self, network: RateNetwork, path: Path, *, overwrite: bool = False, **choices: str) -> Path: ...
+
+
+@runtime_checkable
+class Costed(Exporter, Protocol):
+    """A target that can tell what its file takes, before it runs."""
+
+    def costs(self, lowering: Lowering) -> Mapping[str, Any]: ...
 
 
 def export_network(
@@ -72,7 +85,11 @@ def export_network(
     lowering = to.lower(network, allow=allow, **chosen)
     written = to.export(lowering, Path(path), overwrite=overwrite)
     beside = tuple(written.with_suffix(suffix) for suffix in to.beside)
-    return Export(target=target, path=written, beside=beside, losses=lowering.losses, choices=chosen)
+    costs = to.costs(lowering) if isinstance(to, Costed) else {}
+    notes = lowering.settings.get("notes", {})
+    return Export(
+        target=target, path=written, beside=beside, losses=lowering.losses, choices=chosen, costs=costs, notes=notes
+    )  # fmt: skip
 
 
 def _load(path: str | Path) -> SpikingNetwork | RateNetwork:

@@ -46,6 +46,14 @@ def population_losses(w: Wanted, c: Compartments, b: Bounds, span: Array, dt: fl
     return found
 
 
+def whole_bias_losses(w: Wanted, c: Compartments, span: Array) -> list[Loss]:
+    """What it costs that netx has biases in steps of 2^6 only; span: (n,) mV."""
+    off = np.abs(c.bias / (c.scale * w.fresh_v) - w.drive) * span
+    if not off.max() > 1e-12:
+        return []
+    return [Loss("biases in steps of 64", f"population {c.name}", f"up to {off.max():.2g} mV")]
+
+
 def projection_loss(j: Projection, weight: Array, span: Array, bits: int) -> Loss:
     """weight: as the chip has it; both normalised, span (n_target,) makes mV s of them."""
     wished, error = j.weight * span[:, None], (weight - j.weight) * span[:, None]

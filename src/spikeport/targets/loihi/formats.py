@@ -26,7 +26,6 @@ from spikeport.targets.loihi.limits import (
     V_MAX,
     WEIGHT_BITS,
     WEIGHT_EXPONENT_MAX,
-    WEIGHT_MAX,
 )
 from spikeport.targets.loihi.steps import Wanted
 
@@ -40,13 +39,14 @@ CANDIDATES = 64  # thresholds tried in an octave, besides those that fill a form
 @dataclass(frozen=True, kw_only=True)
 class Format:
     """The synapses of one projection with one sign mode. jump: (n_target, n_source), 0 where it is another format's;
-    largest: of its sizes."""
+    largest: of its sizes; highest: the largest exponent that it may have."""
 
     projection: int
     mode: str
     jump: Array
     largest: float
     bits: int
+    highest: int = WEIGHT_EXPONENT_MAX
 
     @property
     def most(self) -> int:
@@ -59,7 +59,7 @@ class Format:
         return grain(self.mode, self.bits)
 
     def exponents(self, vth: Array) -> Array:
-        """For each threshold the smallest exponent that holds the largest weight; above 7 it does not fit."""
+        """For each threshold the smallest exponent that holds the largest weight; above `highest` it does not fit."""
         return np.asarray(np.maximum(0.0, np.ceil(np.log2(self.largest * vth / self.most) - 1e-12)))
 
     def exponent(self, vth: int) -> int:
@@ -78,10 +78,16 @@ class Format:
         return np.array([np.sum(((np.rint(jump / unit) * unit - jump) * weigh) ** 2) for unit in units])
 
 
-def formats(w: Wanted, bits: int = WEIGHT_BITS) -> tuple[Format, ...]:
-    """The synapses of a population by projection and sign of their source."""
+def formats(w: Wanted, bits: int = WEIGHT_BITS, chain: bool = False) -> tuple[Format, ...]:
+    """The synapses of a population by projection and sign of their source; chain: by projection alone, with exponent 0
+    (netx.py)."""
     found = []
     for index, jump in w.jumps.items():
+        if chain:
+            mode, largest = (EXCITATORY if (jump >= 0).all() else MIXED), float(np.abs(jump).max(initial=0))
+            if largest:
+                found.append(Format(projection=index, mode=mode, jump=jump, largest=largest, bits=bits, highest=0))
+            continue
         up, down = (jump > 0).any(axis=0), (jump < 0).any(axis=0)
         for mode, columns in ((EXCITATORY, up & ~down), (INHIBITORY, down & ~up), (MIXED, up & down)):
             if columns.any():
@@ -95,11 +101,11 @@ def formats(w: Wanted, bits: int = WEIGHT_BITS) -> tuple[Format, ...]:
 def caps(w: Wanted, b: Bounds, parts: Sequence[Format]) -> dict[str, float]:
     """Why the threshold cannot be larger -> the largest (real) mantissa: vth 2^6 of the threshold is v's unit."""
     unit = 1 << STATE_SHIFT
-    most = max((p.largest * WEIGHT_MAX / p.most for p in parts), default=0.0)
+    most = max((p.largest / p.most / 2.0**p.highest for p in parts), default=0.0)
     drive = np.abs(w.drive) + given(w)
     return {
         "threshold": THRESHOLD_MAX,
-        "weight": WEIGHT_MAX * 2.0**WEIGHT_EXPONENT_MAX / most if most else np.inf,
+        "weight": 1 / most if most else np.inf,
         "bias": _over(LARGEST_BIAS / unit, float((drive * w.fresh_v).max())),
         "arrivals": _over(ARRIVALS_MAX / unit, b.arrivals * MARGIN),
         "room": V_MAX / unit / max(1.0, min(ROOM, b.below * MARGIN), _start(w)),

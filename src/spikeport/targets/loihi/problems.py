@@ -14,6 +14,7 @@ from spikeport.targets.capabilities import Capabilities, Problem, check
 from spikeport.targets.loihi import limits
 from spikeport.targets.loihi.bounds import bounds
 from spikeport.targets.loihi.formats import caps, formats
+from spikeport.targets.loihi.netx import bias_problems, chain_problems
 from spikeport.targets.loihi.partition import over, partition
 from spikeport.targets.loihi.quantise import quantise, spike_intervals
 from spikeport.targets.loihi.steps import Wanted, one_decay, single, used, wanted
@@ -23,10 +24,15 @@ from spikeport.targets.tables import PopulationStep, population_steps
 SLOWEST_U, SLOWEST_V = 4096, 4096  # steps: decay 0 and its offset; decay 1 (0 would leak nothing)
 
 
-def loihi_problems(network: SpikingNetwork, can: Capabilities, bits: int) -> Iterator[Problem]:
-    """Everything at once: what can be given up is given up first, so that the rest is seen too."""
+def loihi_problems(network: SpikingNetwork, can: Capabilities, bits: int, chain: bool = False) -> Iterator[Problem]:
+    """Everything at once: what can be given up is given up first, so that the rest is seen too. chain: for netx.py."""
     found = check(network, can)
     yield from found
+    links = tuple(chain_problems(network)) if chain else ()
+    yield from links
+    if {p.feature for p in links} - {"refractory", "initial_v", "min_delay"}:
+        return  # there are no layers to measure
+    found = (*found, *links)
     reduced, _ = approximate(network, {p.feature for p in found} & APPROXIMATIONS.keys())
     reduced, _ = longer_delays(reduced, lambda _, j: can.min_delay)
     own = [p for step in population_steps(reduced) for p in _compartments(reduced, step)]
@@ -39,8 +45,10 @@ def loihi_problems(network: SpikingNetwork, can: Capabilities, bits: int) -> Ite
     left = {p.feature for p in check(reduced, can)} - {"precision"}
     if own or left:
         return  # there is no chip to measure
-    weak = [p for w in wanted(scaled) for p in _scale(scaled, w, bits)]
-    yield from weak or _cores(reduced, bits)
+    weak = [p for w in wanted(scaled) for p in _scale(scaled, w, bits, chain)]
+    if not weak and chain:
+        weak = list(bias_problems(quantise(reduced, bits, chain).chip))
+    yield from weak or _cores(reduced, bits, chain)
 
 
 def _problem(feature: str, where: str, value: str, limit: str) -> Problem:
@@ -75,9 +83,15 @@ def _decay(where: str, keep: Array, dt: float, slowest: int) -> Iterator[Problem
         yield _problem("range", where, value, f"the nearest that is not negative is tau = {dt:g} s")
 
 
-def _scale(network: SpikingNetwork, w: Wanted, bits: int) -> Iterator[Problem]:
+def _scale(network: SpikingNetwork, w: Wanted, bits: int, chain: bool) -> Iterator[Problem]:
     """Is there any threshold mantissa with which everything fits?"""
-    parts = formats(w, bits)
+    parts = formats(w, bits, chain)
+    signed = [network.projections[f.projection] for f in parts if f.most < 1]
+    if signed:
+        for j in signed:
+            where = f"projection {j.source}->{j.target}: sources of both signs"
+            yield _problem("range", where, f"weights of {bits} bit", "one bit is the sign's, so at least 2")
+        return
     intervals = spike_intervals(network)
     real = bounds([(f.jump, intervals[network.projections[f.projection].source]) for f in parts],
                   w.fresh_u, w.fresh_v, w.drive * w.fresh_v)  # fmt: skip
@@ -94,11 +108,11 @@ def _scale(network: SpikingNetwork, w: Wanted, bits: int) -> Iterator[Problem]:
             yield _problem("range", f"{where}: {what}", f"{value:.4g} {unit}", f"limit {limit}")
 
 
-def _cores(network: SpikingNetwork, bits: int) -> Iterator[Problem]:
+def _cores(network: SpikingNetwork, bits: int, chain: bool) -> Iterator[Problem]:
     """Limits of a core and of the chip."""
     if network.n_neurons > limits.CHIP_CORES * limits.CORE_COMPARTMENTS:
         return  # said by the generic check
-    cores = partition(quantise(network, bits).chip)
+    cores = partition(quantise(network, bits, chain).chip)
     if len(cores) > limits.CHIP_CORES:
         yield _problem("neurons", "network: cores", str(len(cores)), f"a chip has {limits.CHIP_CORES}")
     seen = set()

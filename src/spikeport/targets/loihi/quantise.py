@@ -14,10 +14,11 @@ from spikeport.snn.spiking import Population, Projection, ReadOut, SpikingNetwor
 from spikeport.snn.synapses import DoubleExponential, Exponential
 from spikeport.targets.loihi.bounds import Bounds, bounds
 from spikeport.targets.loihi.chip import Chip, Compartments, Filter, Synapses
-from spikeport.targets.loihi.costs import population_losses, projection_loss
+from spikeport.targets.loihi.costs import population_losses, projection_loss, whole_bias_losses
 from spikeport.targets.loihi.drive import round_bias
 from spikeport.targets.loihi.formats import Format, formats, given, threshold
 from spikeport.targets.loihi.limits import STATE_SHIFT, WEIGHT_BITS
+from spikeport.targets.loihi.netx import with_whole_biases
 from spikeport.targets.loihi.steps import Hosted, Wanted, wanted
 from spikeport.targets.rewrites import Scale, normalised
 from spikeport.targets.tables import population_steps
@@ -34,17 +35,18 @@ class Quantised:
     losses: tuple[Loss, ...]
 
 
-def quantise(source: SpikingNetwork, bits: int = WEIGHT_BITS) -> Quantised:
-    """The chip's version of a network that has no other problem (problems.py); bits: of a weight."""
+def quantise(source: SpikingNetwork, bits: int = WEIGHT_BITS, chain: bool = False) -> Quantised:
+    """The chip's version of a network that has no other problem (problems.py); bits: of a weight; chain: for netx."""
     network, scale = normalised(source)
     intervals = spike_intervals(network)
-    parts: list[_Part] = [_part(network, w, intervals, bits) for w in wanted(network)]
+    parts: list[_Part] = [_part(network, w, intervals, bits, chain) for w in wanted(network)]
     weights = {index: weight for part in parts for index, weight in part.weights.items()}
     currents = {part.wanted.step.name: part.wanted.synapse for part in parts}  # of several alike, the first
     losses: list[Loss] = []
     for part in parts:
         span = scale[part.wanted.step.name][1]
         losses += population_losses(part.wanted, part.compartments, part.bounds, span, network.dt)
+        losses += whole_bias_losses(part.wanted, part.compartments, span) if chain else []
         losses += [projection_loss(network.projections[i], w, span, bits) for i, w in part.weights.items()]
     chip = Chip(
         compartments=tuple(part.compartments for part in parts),
@@ -78,13 +80,13 @@ class _Part:
     bounds: Bounds
 
 
-def _part(network: SpikingNetwork, w: Wanted, intervals: Mapping[str, Array], bits: int) -> _Part:
-    parts = formats(w, bits)
+def _part(network: SpikingNetwork, w: Wanted, intervals: Mapping[str, Array], bits: int, chain: bool) -> _Part:
+    parts = formats(w, bits, chain)
     of_format = [(f, intervals[network.projections[f.projection].source]) for f in parts]
     drive = (w.drive - given(w)) * w.fresh_v
     real = bounds([(f.jump, r) for f, r in of_format], w.fresh_u, w.fresh_v, drive)
     vth = max(1, threshold(w, real, parts))
-    c = _compartments(w, vth)
+    c = with_whole_biases(_compartments(w, vth)) if chain else _compartments(w, vth)
     synapses = tuple(_synapses(network, f, vth) for f in parts)
     whole = bounds(
         [(s.weight.astype(np.float64), r) for s, (_, r) in zip(synapses, of_format, strict=True)],
@@ -148,7 +150,7 @@ def _synapses(network: SpikingNetwork, f: Format, vth: int) -> Synapses:
     j = network.projections[f.projection]
     return Synapses(
         source=j.source, target=j.target, mantissa=f.mantissa(vth), exponent=f.exponent(vth), mode=f.mode,
-        delay=j.delay, bits=f.bits,
+        delay=j.delay, bits=f.bits, projection=f.projection,
     )  # fmt: skip
 
 
