@@ -56,4 +56,5 @@ CAUSES = (  # of what a tick used
     "zero",  # lost data, policy zero
     "skipped",  # lost data, policy skip: no decoding, the state still advances by the time, without input change
     "stream lost",  # the safe value, until k good packets came in a row
+    "stopped",  # no tick: the run is over, and the sink gets the safe value once more
 )

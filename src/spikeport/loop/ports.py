@@ -28,7 +28,11 @@ class Clock(Protocol):
 
 @runtime_checkable
 class Source(Protocol):
-    """Where packets come from. It never blocks and never holds more than `capacity` packets."""
+    """Where packets come from. It never blocks and never holds more than `capacity` packets.
+
+    It may have, as a sink may: notes(), a list of (kind of event, details) for the record since the last call; and
+    report(), counts for the summary, also after close().
+    """
 
     n_channels: int
 
@@ -94,8 +98,11 @@ class Decoder(Protocol):
     def on_done(self, dones: ArrayLike) -> None:
         """Trials that ended: those rows start afresh."""
 
-    def step(self, events: ArrayLike, t: float) -> Array:
-        """The state at time t, with `events` held (held inputs) or arriving (counts) in this interval."""
+    def step(self, events: ArrayLike | None, t: float) -> Array:
+        """The state at time t, with `events` held (held inputs) or arriving (counts) in this interval.
+
+        None: nothing came. Time goes on, held inputs stay as they are, no spikes arrive.
+        """
 
     def snapshot(self) -> Any:
         """The whole state, which later steps do not change."""

@@ -1,0 +1,1 @@
+"""What turns samples into outputs: a spiking network, a rate network, and one in the shadow of the other."""

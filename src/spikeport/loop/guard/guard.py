@@ -1,0 +1,343 @@
+"""The guard: the only maker of permits, and so the only way to a stimulator.
+
+A command is judged twice. When it is asked for, with all its pulses at their planned times: it is allowed whole or
+refused whole, with every limit that it would break, and a refusal uses up nothing. And pulse by pulse when it is given,
+at the time that it really is: what comes late waits until the limits allow it, `late_us` at most, then its stimulus is
+cut. So the limits hold of what was given, not of what was planned.
+
+Nothing here reads a clock: `now_ns` comes in, on one monotonic clock. Not thread-safe: one thread owns a guard. What is
+private is so by convention, as in all of Python: code in the same process can break anything. Hence process.py.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from spikeport.loop.guard.commands import Command, Pattern, Pulse, Stop, Train, pulse_of, schedule, to_message
+from spikeport.loop.guard.ledger import CHECKS, Asked, SiteLedger, Violation, judge
+from spikeport.loop.guard.limits import Limits
+from spikeport.loop.guard.states import TRANSITIONS, State
+from spikeport.snn.errors import RefusedError, SpikeportError
+
+Record = Callable[..., None]  # record(kind, at_ns, **details), as Recorder.event
+MAX_UNDER_WAY = 64  # stimuli at once, whatever the limits say: bounds the time of one pass
+_HISTORY = [name for name in CHECKS if name in ("net_charge_nC", "rate_hz", "window_charge_nC", "session_charge_nC")]
+
+
+class Permit:
+    """Leave to give one group of pulses, once. Only the guard that made it takes it; it says nothing by itself."""
+
+    __slots__ = ("__weakref__", "nonce")
+
+    def __init__(self) -> None:
+        self.nonce = secrets.token_bytes(16)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a permit cannot be copied or sent")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """To one command. stimulus: its number, where allowed.  violations: every limit it would break, where refused."""
+
+    at_ns: int
+    allowed: bool
+    stimulus: int
+    violations: tuple[Violation, ...]
+
+
+@dataclass(slots=True)
+class _Stimulus:
+    """What is under way: (planned onset, the pulses that begin then), from `next` on still to come."""
+
+    number: int
+    groups: list[tuple[int, tuple[Pulse, ...]]]
+    n_pulses: Mapping[str, int]
+    next: int = 0
+    last: dict[str, tuple[int, int]] = field(init=False)  # of each site: its last group, and when that ends
+
+    def __post_init__(self) -> None:
+        self.last = {
+            pulse.site: (index, onset + pulse.duration_ns)
+            for index, (onset, pulses) in enumerate(self.groups)
+            for pulse in pulses
+        }
+
+    def ends(self) -> dict[str, int]:
+        """When each site that is still to be given to is through with it, as planned."""
+        return {site: end for site, (index, end) in self.last.items() if index >= self.next}
+
+
+def _no_record(kind: str, at_ns: int, **details: Any) -> None:
+    """Where nobody listens."""
+
+
+class Guard:
+    """Limits, states and what is under way. A session is the life of this object: no event gives budget back."""
+
+    def __init__(self, limits: Limits, *, record: Record = _no_record) -> None:
+        self.limits = limits
+        self.state = State.DISARMED
+        self.cause = ""  # of the trip, to be read back
+        self._also = ""
+        self.asked = self.allowed = self.refused = self.given = self.cuts = 0
+        self.silences = 0  # how often the device had to be silenced: whoever holds it compares
+        self._listener = record
+        self.unrecorded = ""  # why the record could not take something: whoever holds the guard trips it
+        self._ledgers = {site: SiteLedger() for site in limits.sites}
+        self._under_way: dict[int, _Stimulus] = {}
+        self._issued: dict[bytes, tuple[Permit, int, int]] = {}  # nonce: the permit, its stimulus, its group
+        self._last_ns: int | None = None
+        self._count = 0
+
+    def _record(self, kind: str, at_ns: int, **details: Any) -> None:
+        try:
+            self._listener(kind, at_ns, **details)
+        except Exception as error:  # a full disk must not keep the guard from its state
+            self.unrecorded = f"{type(error).__name__}: {error!s:.200}"
+
+    # -- states
+
+    def event(self, name: str, now_ns: int, *, by: str = "", cause: str = "") -> None:
+        """One event of states.EVENTS; RefusedError where the table has no way. All but arm and start silence first."""
+        if name in ("arm", "disarm", "reset") and not by.strip():
+            raise RefusedError(f"guard: {name} needs the name of who does it", hint=f'{name}(by="your name")')
+        after = TRANSITIONS.get((self.state, name))
+        problem = "" if after else f"{name} is not possible in the state {self.state.value}"
+        if name == "reset" and after and cause != self.cause:
+            problem = f"reset must read back the cause of the trip, which is: {self.cause}"
+        if problem:
+            self._record("event refused", now_ns, event=name, state=self.state.value, by=by, reason=problem)
+            raise RefusedError(f"guard: {problem}", hint="status   says the state and the cause")
+        assert after is not None
+        if name not in ("arm", "start"):
+            self.cut(name, now_ns)
+        before, self.state = self.state, after
+        self.cause = cause if name == "trip" else "" if name == "reset" else self.cause
+        details = {"by": by} if by else {}
+        self._record("state", now_ns, event=name, before=before.value, after=after.value, cause=cause, **details)
+
+    def trip(self, cause: str, now_ns: int, *, by: str = "") -> None:
+        """To TRIPPED from any state, and stay; the first cause is the one to be read back, later ones are recorded."""
+        if self.state is State.TRIPPED:
+            if cause != self._also:  # once, where it comes in every pass
+                self._record("also", now_ns, cause=cause)
+            self._also = cause
+        else:
+            self.event("trip", now_ns, cause=cause, by=by)
+
+    # -- commands
+
+    def request(self, command: Command, now_ns: int) -> Answer:
+        """Judge one command; an allowed one begins at once."""
+        self.asked += 1
+        forward = self._forward(now_ns)
+        if isinstance(command, Stop):
+            self.cut("stop", now_ns)
+            self.allowed += 1
+            return Answer(now_ns, True, -1, ())
+        if not isinstance(command, Pulse | Train | Pattern):
+            raise SpikeportError(f"guard: {type(command).__name__} is no command", hint="Pulse, Train, Pattern or Stop")
+        if not forward:
+            return self._refuse(command, now_ns, [Violation("state", "", self.state.value, State.RUNNING.value)])
+        groups = [(now_ns + after, pulses) for after, pulses in schedule(command)]
+        parts = command.parts if isinstance(command, Pattern) else (command,)
+        lengths = {pulse_of(part).site: part.n_pulses if isinstance(part, Train) else 1 for part in parts}
+        violations = self._judge(groups, lengths, now_ns)
+        if violations:
+            return self._refuse(command, now_ns, violations)
+        self._count += 1
+        self._under_way[self._count] = _Stimulus(self._count, groups, lengths)
+        self.allowed += 1
+        self._record("allowed", now_ns, stimulus=self._count, command=to_message(command))
+        return Answer(now_ns, True, self._count, ())
+
+    def _judge(
+        self, groups: list[tuple[int, tuple[Pulse, ...]]], lengths: Mapping[str, int], now_ns: int
+    ) -> list[Violation]:
+        """Every limit that the plan would break, each once a site."""
+        found: dict[tuple[str, str], Violation] = {}
+        if self.state is not State.RUNNING:
+            found["state", ""] = Violation("state", "", self.state.value, State.RUNNING.value)
+        if len(self._under_way) >= MAX_UNDER_WAY:
+            found["under way", ""] = Violation(
+                "under way", "", Fraction(len(self._under_way)), Fraction(MAX_UNDER_WAY - 1), "stimuli"
+            )
+        for site in sorted(lengths.keys() - self._ledgers.keys()):
+            found["site", site] = Violation(
+                "site", site, "unknown", f"one of the {len(self._ledgers)} sites of area_um2"
+            )
+        known = {site: self._ledgers[site] for site in lengths if site in self._ledgers}
+        for violation in (*self._blanked(known, now_ns), *self._crowded(groups)):
+            found[violation.limit, violation.site] = violation
+        saved = {site: ledger.state() for site, ledger in known.items()}
+        for onset, pulses in groups:
+            for pulse in pulses:
+                ledger = known.get(pulse.site)
+                planned = len(ledger.onsets) - saved[pulse.site][0] if ledger else 0
+                # of a train that is too long, what is beyond the limit costs time and adds no reason
+                if ledger is None or planned > self.limits.sites[pulse.site].train_pulses:
+                    continue
+                asked = Asked(pulse, onset, self._count + 1, lengths[pulse.site], self.limits.sites[pulse.site], ledger)
+                for violation in judge(asked, _HISTORY if planned else CHECKS):  # what is of the pulse alone: once
+                    found.setdefault((violation.limit, violation.site), violation)
+                ledger.add(pulse, onset, self._count + 1)
+        for site, ledger in known.items():
+            ledger.rollback(saved[site])
+        return list(found.values())
+
+    def _blanked(self, sites: Mapping[str, SiteLedger], now_ns: int) -> list[Violation]:
+        """Blanking against what is still to come, and over all sites."""
+        found = []
+        planned: dict[str, int] = {}
+        for stimulus in self._under_way.values():
+            for site, end in stimulus.ends().items():
+                planned[site] = max(planned.get(site, 0), end)
+        for site in sites:
+            if site in planned:  # also a pulse that is overdue: it is still to come
+                silent = Fraction(min(now_ns - planned[site], -1), 1000)
+                least = Fraction(self.limits.sites[site].blanking_ns, 1000)
+                found.append(Violation("blanking_us", site, silent, least, "us"))
+        least_ns = self.limits.blanking_all_ns
+        if least_ns is not None:
+            ends = [ledger.last_end_ns for ledger in self._ledgers.values() if ledger.last_end_ns is not None]
+            silent_ns = now_ns - max(ends) if ends else least_ns
+            if planned:
+                silent_ns = min(silent_ns, now_ns - max(planned.values()), -1)
+            if silent_ns < least_ns:
+                found.append(
+                    Violation("blanking_all_us", "", Fraction(silent_ns, 1000), Fraction(least_ns, 1000), "us")
+                )
+        return found
+
+    def _crowded(self, groups: list[tuple[int, tuple[Pulse, ...]]]) -> list[Violation]:
+        """Sites within a pulse at once, as planned: counted where each pulse begins, an end before a beginning."""
+        start = groups[0][0]
+        changes: list[tuple[int, int]] = []
+        sites = {pulse.site for _, pulses in groups for pulse in pulses}
+        for site, ledger in self._ledgers.items():
+            if ledger.last_end_ns is not None and ledger.last_end_ns > start:
+                changes += [(start, 1), (ledger.last_end_ns, -1)]
+                sites.add(site)
+        waiting = [stimulus.groups[stimulus.next :] for stimulus in self._under_way.values()]
+        sites |= {pulse.site for plan in waiting for _, pulses in plan for pulse in pulses}
+        if len(sites) <= self.limits.simultaneous:
+            return []
+        for plan in (groups, *waiting):
+            for planned, pulses in plan:
+                onset = max(planned, start)  # an overdue one comes now
+                changes += [change for p in pulses for change in ((onset, 1), (onset + p.duration_ns, -1))]
+        within = most = 0
+        for _, change in sorted(changes):
+            within += change
+            most = max(most, within)
+        if most <= self.limits.simultaneous:
+            return []
+        return [Violation("simultaneous_sites", "", Fraction(most), Fraction(self.limits.simultaneous), "sites")]
+
+    def _refuse(self, command: Command, now_ns: int, violations: list[Violation]) -> Answer:
+        self.refused += 1
+        limits = [violation.text for violation in violations]
+        self._record("refused", now_ns, command=to_message(command), limits=limits)
+        return Answer(now_ns, False, -1, tuple(violations))
+
+    # -- giving
+
+    def due(self, now_ns: int) -> list[Permit]:
+        """One permit for each stimulus whose next pulses are due; each is judged again when it is redeemed."""
+        self._issued.clear()  # what was not redeemed in its own pass is void
+        if not self._forward(now_ns) or self.state is not State.RUNNING:
+            return []
+        permits = []
+        for stimulus in self._under_way.values():
+            if stimulus.groups[stimulus.next][0] <= now_ns:
+                permit = Permit()
+                self._issued[permit.nonce] = (permit, stimulus.number, stimulus.next)
+                permits.append(permit)
+        return permits
+
+    def next_ns(self) -> int | None:
+        """When the next pulse is due; None: nothing is under way."""
+        return min((stimulus.groups[stimulus.next][0] for stimulus in self._under_way.values()), default=None)
+
+    def redeem(self, permit: Permit, now_ns: int) -> tuple[int, tuple[Pulse, ...]]:
+        """(stimulus, its pulses), which count as given at now_ns; no pulses where they must wait or were cut.
+
+        What is no open permit of this guard (made elsewhere, copied, used before) trips it, and raises RefusedError.
+        """
+        held = self._issued.pop(permit.nonce, None) if type(permit) is Permit else None
+        if held is None or held[0] is not permit:
+            self.trip("permit: one that this guard did not make, or that was used before", now_ns)
+            raise RefusedError("guard: this permit is not valid", hint="permits come from Guard.due, each for one use")
+        stimulus = self._under_way.get(held[1])
+        if not self._forward(now_ns) or self.state is not State.RUNNING or stimulus is None:
+            return held[1], ()
+        planned, pulses = stimulus.groups[stimulus.next]
+        violations = self._judge_now(stimulus, pulses, now_ns)
+        late = now_ns - planned
+        if late > self.limits.late_ns:
+            violations.append(Violation("late_us", "", Fraction(late, 1000), Fraction(self.limits.late_ns, 1000), "us"))
+            texts = [violation.text for violation in violations]
+            del self._under_way[stimulus.number]
+            self.cuts += 1
+            self._record("cut", now_ns, stimulus=stimulus.number, cause="late", limits=texts)
+            return stimulus.number, ()
+        if violations:
+            return stimulus.number, ()
+        for pulse in pulses:
+            ledger, limits = self._ledgers[pulse.site], self.limits.sites[pulse.site]
+            ledger.add(pulse, now_ns, stimulus.number)
+            ledger.forget(now_ns - max(limits.rate_window_ns, limits.charge_window_ns))
+        self.given += len(pulses)
+        stimulus.next += 1
+        if stimulus.next == len(stimulus.groups):
+            del self._under_way[stimulus.number]
+        return stimulus.number, pulses
+
+    def _judge_now(self, stimulus: _Stimulus, pulses: tuple[Pulse, ...], now_ns: int) -> list[Violation]:
+        """The same limits, at the time that the pulses would really be given."""
+        found = []
+        for pulse in pulses:
+            ledger, limits = self._ledgers[pulse.site], self.limits.sites[pulse.site]
+            found += judge(Asked(pulse, now_ns, stimulus.number, stimulus.n_pulses[pulse.site], limits, ledger))
+        within = [e for ledger in self._ledgers.values() if (e := ledger.last_end_ns) is not None and e > now_ns]
+        if len(within) + len(pulses) > self.limits.simultaneous:
+            most, limit = Fraction(len(within) + len(pulses)), Fraction(self.limits.simultaneous)
+            found.append(Violation("simultaneous_sites", "", most, limit, "sites"))
+        return found
+
+    def cut(self, cause: str, now_ns: int) -> None:
+        """End all that is under way; its pulses to come are dropped and use up nothing. The device must be silenced."""
+        self._issued.clear()
+        self.silences += 1
+        for stimulus in self._under_way.values():
+            self.cuts += 1
+            left = sum(len(pulses) for _, pulses in stimulus.groups[stimulus.next :])
+            self._record("cut", now_ns, stimulus=stimulus.number, cause=cause, pulses_left=left)
+        self._under_way.clear()
+
+    def _forward(self, now_ns: int) -> bool:
+        """Whether time went on; where it went back, every window is void: trip."""
+        if self._last_ns is not None and now_ns < self._last_ns:
+            back = Fraction(self._last_ns - now_ns, 1000)
+            self.trip(f"clock: the guard's own went back by {float(back):.12g} us", now_ns)
+            return False
+        self._last_ns = now_ns
+        return True
+
+    def status(self) -> dict[str, Any]:
+        """State, cause, counts, and what each site has had."""
+        names = ("asked", "allowed", "refused", "given", "cuts")
+        return {
+            "state": self.state.value,
+            "cause": self.cause,
+            "under_way": len(self._under_way),
+            **{name: getattr(self, name) for name in names},
+            "sites": {
+                site: {"charge_aC": ledger.given_aC, "net_aC": ledger.net_aC} for site, ledger in self._ledgers.items()
+            },
+        }

@@ -1,0 +1,92 @@
+"""What talks to a device. It takes permits and nothing else, and is a dry run unless a device is named.
+
+A device is handed one group of biphasic pulses at a time, never a train, so that cutting a train needs nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Protocol, runtime_checkable
+
+from spikeport.loop.guard.commands import Pulse
+from spikeport.loop.guard.guard import Guard, Permit, Record
+
+
+@runtime_checkable
+class Device(Protocol):
+    """A user's class. Both methods return at once; one that raises trips the guard."""
+
+    def deliver(self, pulses: tuple[Pulse, ...], at_ns: int) -> None:
+        """Begin these pulses now, together; the device times their phases."""
+
+    def silence(self) -> None:
+        """No current from now on, also in the middle of a pulse; called again and again must be harmless."""
+
+
+class DryRun:
+    """No device: what it would have given is recorded, and the last of it kept in memory."""
+
+    def __init__(self, keep: int = 4096) -> None:
+        self.pulses: deque[tuple[int, Pulse]] = deque(maxlen=keep)
+        self.silences = 0
+
+    def deliver(self, pulses: tuple[Pulse, ...], at_ns: int) -> None:
+        """Keep them."""
+        self.pulses.extend((at_ns, pulse) for pulse in pulses)
+
+    def silence(self) -> None:
+        """Count it."""
+        self.silences += 1
+
+
+class Stimulator:
+    """The holder of the device. guard: the one whose permits it takes."""
+
+    def __init__(self, guard: Guard, device: Device, record: Record) -> None:
+        self._guard, self._device, self._record = guard, device, record
+        self._to_silence = False
+
+    def give(self, permit: Permit, now_ns: int) -> int:
+        """Give what the permit stands for, now; the number of pulses. Each is recorded before it is given."""
+        stimulus, pulses = self._guard.redeem(permit, now_ns)
+        if not pulses:
+            return 0
+        step = "record"
+        try:
+            self._record("pulse", now_ns, stimulus=stimulus, pulses=[_told(pulse) for pulse in pulses])
+            step = "device"
+            self._device.deliver(pulses, now_ns)
+        except Exception as error:  # whatever a user's device raises: the guard must latch
+            self._guard.trip(f"{step}: it raised {type(error).__name__}: {error!s:.200}", now_ns)
+        return len(pulses)
+
+    def silence(self, now_ns: int) -> bool:
+        """Silence the device; False where it raised, and must be tried again."""
+        failed = ""
+        try:
+            self._device.silence()
+        except Exception as error:
+            failed = f"{type(error).__name__}: {error!s:.200}"
+        first, self._to_silence = not self._to_silence, bool(failed)
+        if failed and first:  # once: it is tried again in every pass
+            self._guard.trip(f"device: silence raised {failed}", now_ns)
+        elif not failed:
+            with suppress(Exception):  # it is silent, whether or not that can be recorded
+                self._record("silence", now_ns)
+        return not failed
+
+    @property
+    def to_silence(self) -> bool:
+        """The device did not obey the last time."""
+        return self._to_silence
+
+
+def _told(pulse: Pulse) -> Mapping[str, Any]:
+    return {
+        "site": pulse.site,
+        "polarity": pulse.polarity,
+        "nA": [pulse.amplitude_nA, pulse.second_amplitude_nA],
+        "ns": [pulse.width_ns, pulse.interphase_ns, pulse.second_width_ns],
+    }

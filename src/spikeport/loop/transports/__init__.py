@@ -1,0 +1,1 @@
+"""Sources and sinks between processes: UDP, ZeroMQ, the lab streaming layer, Redis streams as BRAND writes them."""
