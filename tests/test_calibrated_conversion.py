@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from spikeport.cli import app
 from spikeport.convert.conversion import convert_network
-from spikeport.convert.pareto import pareto, parse_budgets
+from spikeport.convert.pareto import ParetoInterrupted, compared, pareto, parse_budgets
 from spikeport.snn.engine import Engine
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.files import load_spiking_network
@@ -53,7 +53,9 @@ def test_the_lambda_search_keeps_a_budget_too(task: FileTask) -> None:
         ({"method": "calibrated", "grid": "20:75:5"}, "grid: an option of method 'lambda'"),
         ({"method": "calibrated", "fast": True}, "fast: an option of method 'lambda'"),
         ({"max_rate": -1.0}, r"max rate: -1\.0 spikes/s a unit, must be positive"),
-        ({"noise": -1.0}, r"noise: -1\.0 mV a step, must be 0 or more"),
+        ({"noise": -1.0}, r"noise: -1 mV a step, must be 0 or more"),
+        ({"noise": (0.0, 0.1)}, r"(?s)'lambda' chooses 1/lambda alone, as published.*noise: 0:0\.1, must be one value"),
+        ({"t_ref": (0.0, 0.1)}, r"(?s)'lambda' chooses.*t_ref: 0:0\.1, must be one value"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], message: str, task: FileTask) -> None:
@@ -80,7 +82,7 @@ def test_the_command_line_calibrates_and_prints_the_rounds(tmp_path: Path) -> No
     done = CliRunner().invoke(app, [*call, "--method", "calibrated", "--max-rate", "40", "-o", str(tmp_path / "n.h5")])
     assert done.exit_code == 0, done.output
     assert "f-I match    output error" in done.stdout
-    assert "budget 40 spikes/s" in done.stdout
+    assert "% of 40 spikes/s" in done.stdout
     kept = load_spiking_network(tmp_path / "n.h5")
     assert kept.provenance["method"] == "calibrated"
     done = CliRunner().invoke(app, [*call, "--pareto", "10,40"])
@@ -89,3 +91,82 @@ def test_the_command_line_calibrates_and_prints_the_rounds(tmp_path: Path) -> No
     done = CliRunner().invoke(app, [*call, "--pareto", "10,40", "-o", str(tmp_path / "x.h5")])
     assert done.exit_code == 2
     assert not (tmp_path / "x.h5").exists()
+
+
+def test_a_silent_network_is_one_warning(task: FileTask) -> None:
+    found = convert_network(follower(8), task, method="calibrated", trials=10, max_rate=1e-4, dt=1e-3, noise=0.0)
+    assert found.mean_rate_hz == 0
+    assert [w for w in found.warnings if "silent" in w] == ["the network is silent: no unit fired in any trial"]
+    assert not any("a constant would do as well" in w for w in found.warnings)
+
+
+def test_an_answer_that_is_over_before_spiking_networks_are_judged_is_no_fault_of_the_conversion() -> None:
+    """Go-NoGo: rate outputs are judged from 0.25 s, spiking ones from 0.5 s; a follower's answer ends at 0.375 s."""
+    found = convert_network(
+        follower(8), "go-nogo", method="calibrated", trials=6, test_trials=20, max_rate=30.0, dt=1e-3, noise=0.0
+    )
+    assert found.rate["published"].accuracy == 1.0
+    assert found.spiking["published"].accuracy < 0.9
+    (warning,) = [w for w in found.warnings if "judged in the window of spiking networks" in w]
+    assert "of 20 trials by 'published'" in warning
+
+
+def interrupting(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    made: list[float] = []
+
+    def convert(*args: Any, max_rate: float, **options: Any) -> Any:
+        if len(made) == after:
+            raise KeyboardInterrupt
+        made.append(max_rate)
+        return convert_network(*args, max_rate=max_rate, **options)
+
+    monkeypatch.setattr("spikeport.convert.pareto.convert_network", convert)
+
+
+def test_an_interrupted_comparison_keeps_the_budgets_that_were_finished(
+    task: FileTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupting(monkeypatch, after=1)
+    with pytest.raises(ParetoInterrupted, match="interrupted at budget 40, after 1 of 2 budgets") as stop:
+        pareto(follower(8), task, "40,10", trials=10, dt=1e-3, noise=0.0)
+    assert [p.max_rate_hz for p in stop.value.points] == [10.0]
+
+
+def test_ctrl_c_prints_the_finished_budgets_and_the_exit_code_is_130(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupting(monkeypatch, after=1)
+    write_trials(tmp_path / "t.npz", n=16)
+    model = write_model(tmp_path / "m.h5", n=8)
+    call = ["convert", str(model), "--task", str(tmp_path / "t.npz"), "--dt", "1e-3", "--noise", "0", "--trials", "8"]
+    done = CliRunner().invoke(app, [*call, "--pareto", "10,40"])
+    assert done.exit_code == 130
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[3:4]] == ["10"]
+    assert "Next" not in done.stdout
+    assert "interrupted at budget 40, after 1 of 2 budgets" in done.stderr
+
+
+def test_each_warning_of_a_comparison_names_its_budgets(task: FileTask) -> None:
+    points = pareto(follower(8), task, "0.0001,0.0002,30", trials=10, dt=1e-3, noise=0.0)
+    found = compared("steps", points)
+    assert "budgets 0.0001, 0.0002: the network is silent: no unit fired in any trial" in found["warnings"]
+    assert all(w.startswith("budget") for w in found["warnings"])
+    json.dumps(found)
+
+
+def test_the_command_line_takes_bounds_and_prints_every_candidate(tmp_path: Path) -> None:
+    write_trials(tmp_path / "t.npz", n=16)
+    model = write_model(tmp_path / "m.h5", n=8)
+    call = ["convert", str(model), "--task", str(tmp_path / "t.npz"), "--dt", "1e-3", "--trials", "8"]
+    bounds = ["--noise", "0:0.2", "--t-ref", "0:0.001", "--bracket", "5:500"]
+    done = CliRunner().invoke(app, [*call, *bounds, "--method", "calibrated", "--max-rate", "20"])
+    assert done.exit_code == 0, done.output
+    assert len([line for line in done.stdout.splitlines() if line.startswith("candidate    noise")]) == 6
+    assert "choice       noise" in done.stdout
+    done = CliRunner().invoke(app, [*call, "--noise", "0:0.2"])
+    assert done.exit_code == 2
+    assert "chooses 1/lambda alone, as published" in done.output
+    done = CliRunner().invoke(app, [*call, "--noise", "little"])
+    assert done.exit_code == 2
+    assert "'little' is not a number, nor LOW:HIGH" in done.output

@@ -17,7 +17,7 @@ from small_models import follower, write_trials
 
 from spikeport.convert.calibration import Calibration, calibrate
 from spikeport.convert.calibration.budget import highest_rate, inverse_lambdas, output_worth
-from spikeport.convert.calibration.calibrate import _smooth, _start
+from spikeport.convert.calibration.choose import Bench, smooth
 from spikeport.convert.calibration.curves import Curve
 from spikeport.convert.calibration.loop import Loop
 from spikeport.convert.calibration.match import gauss_newton, match
@@ -48,6 +48,14 @@ def fake(r: np.ndarray, x: np.ndarray | None = None) -> Observed:
         trials=None, x=x, r=r, quiet_x=x, quiet_r=r, quiet_outputs=outputs,  # type: ignore[arg-type]
         alive=np.ptp(r, axis=(0, 1)) > 0, warnings=(),
     )  # fmt: skip
+
+
+def bench_of(source: RateNetwork, observed: Observed, **changes: Any) -> Bench:
+    fields: dict[str, Any] = {
+        "limit": 20.0, "single": None, "within": None, "rounds": 2, "seed": 0, "first": 0, "n_threads": 1,
+        "worth": np.ones(source.n_neurons), "weights": None,
+    }  # fmt: skip
+    return Bench(source=source, observed=observed, **{**fields, **changes})
 
 
 # ---- the network that the units make
@@ -170,11 +178,11 @@ def test_the_loop_mends_units_that_were_set_wrong(task: FileTask) -> None:
     source = follower(20)
     observed = observe(source, task, seed=0, trials=12, first=0)
     preset = replace(CHIP, noise_sd=0.3)
-    units, _ = _start(source, observed, preset, np.ones(20), 60.0, None, 0)
+    units, _ = bench_of(source, observed, limit=60.0).matched(preset, 60.0)
     wrong = replace(units, offset=units.offset + np.where(np.arange(20) % 2, 1.5, -1.5), gain=units.gain * 0.8)
-    loop = Loop(source=source, preset=preset, observed=observed, curve=_smooth(preset, 3.0), seed=0, first=0,
-                n_threads=1)  # fmt: skip
-    _, history = loop.improve(wrong, rounds=8, max_rate_hz=np.inf)
+    loop = Loop(source=source, preset=preset, observed=observed, curve=smooth(preset, 3.0), seed=0, first=0,
+                n_threads=1, refit=False)  # fmt: skip
+    _, history, _ = loop.improve(lambda hz: wrong, rounds=8, max_rate_hz=np.inf)
     best = min(history, key=lambda h: h.score)
     assert best.own_error < 0.5 * history[0].own_error
     assert best.score < history[0].score
@@ -184,7 +192,7 @@ def test_what_others_hear_is_the_rate_equation_driven_by_what_units_say(task: Fi
     """Fed with the rate network's own r, it is x, half a step earlier."""
     source = follower(20)
     observed = observe(source, task, seed=0, trials=3, first=0)
-    loop = Loop(source=source, preset=CHIP, observed=observed, curve=_smooth(CHIP, 3.0), seed=0, first=0)
+    loop = Loop(source=source, preset=CHIP, observed=observed, curve=smooth(CHIP, 3.0), seed=0, first=0)
     before = np.concatenate([np.full_like(observed.quiet_r[:1], source.activation(np.zeros(1))[0]), observed.quiet_r])
     x = np.concatenate([np.zeros_like(observed.quiet_x[:1]), observed.quiet_x])
     np.testing.assert_allclose(loop.heard(before[:-1]), (x[1:] + x[:-1]) / 2, atol=1e-12)
@@ -224,10 +232,11 @@ def test_the_provenance_says_how_it_was_made_and_over_which_x(task: FileTask) ->
     json.dumps(found.as_dict())
 
 
-def test_the_refractory_period_is_chosen_among_those_offered(task: FileTask) -> None:
-    make = functools.partial(calibrate, follower(8), task, trials=6, rounds=0, preset=CHIP, inverse_lambda=80.0)
-    errors = {t: make(t_ref=t).curve_error for t in (0.0, 0.02)}
-    chosen = make(t_ref=(0.0, 0.02))
+def test_without_bounds_the_refractory_period_is_the_presets_or_none_whichever_fits_better(task: FileTask) -> None:
+    make = functools.partial(calibrate, follower(8), task, trials=6, rounds=0, inverse_lambda=80.0)
+    preset = replace(CHIP, t_ref=0.02)
+    errors = {t: make(t_ref=t, preset=preset).curve_error for t in (0.0, 0.02)}
+    chosen = make(preset=preset)
     assert chosen.curve_error == min(errors.values())
     assert chosen.t_ref == min(errors, key=lambda t: errors[t])
 
@@ -279,9 +288,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "budget and 1/lambda": ({"max_rate_hz": 5.0, "inverse_lambda": 50.0}, "give one of them"),
     "a coarse step": ({"dt": 0.01}, "above the rate network's own"),
     "no step": ({"dt": 0.0}, "dt 0.0 s, must be positive"),
-    "negative noise": ({"noise_sd": -1.0}, "noise: -1.0 mV a step"),
-    "no refractory period": ({"t_ref": ()}, "at least 1 value of t_ref"),
-    "negative refractory period": ({"t_ref": -1.0}, "t_ref: -1.0 s"),
+    "negative noise": ({"noise_sd": -1.0}, "noise: -1 mV a step, must be 0 or more"),
+    "no refractory period": ({"t_ref": ()}, r"must be a number, or LOW:HIGH"),
+    "bounds the wrong way round": ({"noise_sd": (0.2, 0.1)}, r"noise: 0\.2:0\.1 mV a step, LOW must not be above HIGH"),
+    "no 1/lambda": ({"inverse_lambda": (0.0, 10.0)}, r"1/lambda: 0:10 spikes/s, must be positive"),
+    "negative refractory period": ({"t_ref": -1.0}, "t_ref: -1 s, must be 0 or more"),
     "Euler above its time constant": ({"preset": "kim2019", "dt": 0.0025}, "tau_rise is 0.002 s"),
 }
 

@@ -107,6 +107,21 @@ def test_an_interrupted_convert_tells_the_curve_so_far_and_writes_nothing(tmp_pa
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_an_interrupted_conversion_for_a_chip_tells_the_curve_and_writes_nothing(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m.h5", n=6)
+    before = sorted(tmp_path.iterdir())
+    options = ["--for", "loihi", "--bits", "8", "--grid", "40:60:20", "--trials", 2, "--test-trials", 1_000_000]
+    with running("convert", model, "--task", "go-nogo", *options, "-o", tmp_path / "net.h5") as terminal:
+        terminal.wait_for(r"fresh trials on loihi bits 8 .*[1-9]\d*/1000000")
+        code, printed, told = terminal.interrupt()
+    assert (code, printed) == (130, "")
+    assert "interrupted on the fresh trials of bits 8, for loihi" in told
+    assert re.findall(r"1/lambda +(\d+) +accuracy", told) == ["40", "60"]
+    assert "no file was written" in told
+    assert "Traceback" not in told
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_an_interrupted_run_tells_how_many_trials_were_right(tmp_path: Path) -> None:
     model, network = write_model(tmp_path / "m.h5"), tmp_path / "net.h5"
     write_trials(tmp_path / "steps.h5")

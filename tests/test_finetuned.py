@@ -16,15 +16,18 @@ from small_models import follower, write_model, write_trials
 from typer.testing import CliRunner
 
 from spikeport.cli import app
+from spikeport.convert.attribution.ideal import ideal_of
+from spikeport.convert.attribution.steps import same, steps_between, undone
 from spikeport.convert.calibration import Calibration, calibrate
 from spikeport.convert.calibration.observed import observe
 from spikeport.convert.conversion import convert_network
 from spikeport.convert.finetuned import is_better
 from spikeport.convert.search import SearchInterrupted
+from spikeport.convert.trained import is_finetuned
 from spikeport.snn.calibrated_range import RangeWatch
 from spikeport.snn.engine import simulate
 from spikeport.snn.errors import MissingDependencyError, SpikeportError
-from spikeport.snn.files import load_spiking_network
+from spikeport.snn.files import load_spiking_network, save_spiking_network
 from spikeport.snn.rate import RateNetwork
 from spikeport.snn.tasks import FileTask
 from spikeport.snn.training.tuning import (
@@ -34,6 +37,7 @@ from spikeport.snn.training.tuning import (
     TuningOptions,
     check_tuning,
 )
+from spikeport.validation import validate_network
 
 torch = need("torch", resource="train")
 
@@ -255,3 +259,44 @@ def test_the_command_line_fine_tunes_and_prints_before_and_after(tmp_path: Path)
     done = CliRunner().invoke(app, [*call, "--grid", "20,40"])
     assert done.exit_code == 2
     assert "grid: an option of method 'lambda'" in done.output
+
+
+# what the ladder makes of it
+
+
+@pytest.mark.usefixtures("few")
+def test_the_ladder_has_a_rung_from_the_calibrated_network_to_the_fine_tuned_one(
+    task: FileTask, calibration: Calibration, tmp_path: Path
+) -> None:
+    save_spiking_network(convert(task).network, tmp_path / "n.h5")
+    network = load_spiking_network(tmp_path / "n.h5")
+    top, words = ideal_of(SOURCE, network)
+    assert "the calibrated network, as its calibration made it" in words
+    assert same(top, calibration.network)
+    (step,) = steps_between(top, network)
+    assert (step.name, step.declared) == ("fine-tuning", True)
+    assert "8 steps: output error" in step.what
+    assert same(undone(network, top, "fine-tuning"), top)
+
+
+@pytest.mark.usefixtures("few")
+def test_weights_that_changed_after_the_fine_tuning_are_undeclared(task: FileTask) -> None:
+    network = convert(task).network
+    j = network.projections[1]
+    weight = j.weight.copy()
+    weight[3] *= -1
+    wrong = replace(network, projections=(network.projections[0], replace(j, weight=weight)))
+    assert is_finetuned(network)
+    assert not is_finetuned(wrong)
+    assert [s.declared for s in steps_between(ideal_of(SOURCE, wrong)[0], wrong)] == [False]
+
+
+@pytest.mark.usefixtures("few")
+def test_validation_says_what_the_fine_tuning_changed_and_what_it_bought(task: FileTask) -> None:
+    network = convert(task).network
+    found = validate_network(network, SOURCE, task, first=12, trials=8, why=True)
+    assert found.why is not None
+    (ladder,) = found.why.ladders.values()
+    assert [r.name for r in ladder.rungs] == ["rate model", "spiking at all", "fine-tuning"]
+    assert [r.name for r in ladder.restored] == ["fine-tuning"]
+    assert found.why.remainders == ()

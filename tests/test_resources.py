@@ -40,7 +40,13 @@ def test_lost_models_are_reported_with_the_places_searched(places: tuple[Path, P
         resources.model_path("xor")
 
 
-def test_every_shipped_model_is_small() -> None:
-    models = resources.shipped_models()
+def test_decoders_are_found_in_their_own_folder_and_nowhere_else() -> None:
+    assert resources.model_path("cursor-rate", "decoders").name == "cursor_rate.h5"
+    assert not resources.shipped_models().keys() & resources.shipped_models("decoders").keys()
+
+
+@pytest.mark.parametrize("folder", ["", "decoders"])
+def test_every_shipped_model_is_small(folder: str) -> None:
+    models = resources.shipped_models(folder)
     assert models
     assert all(path.stat().st_size < 1_000_000 for path in models.values())

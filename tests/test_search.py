@@ -221,7 +221,7 @@ def test_the_final_accuracy_is_of_trials_that_the_search_did_not_see() -> None:
 
 
 def test_a_task_of_ones_own_has_100_trials_and_1000_fresh_ones_by_default() -> None:
-    assert conversion._trial_numbers(GoNoGo(), None, None) == (100, 1000)
+    assert conversion.conversion_trials(GoNoGo(), None, None) == (100, 1000)
 
 
 @pytest.mark.parametrize(

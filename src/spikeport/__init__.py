@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from spikeport.convert.transfer import transfer
     from spikeport.demonstration import demo
     from spikeport.diagnosis import doctor
+    from spikeport.estimation import estimate_network
     from spikeport.inspection import inspect_file
     from spikeport.snn.files import load_spiking_network, save_spiking_network
     from spikeport.snn.training import train
@@ -34,6 +35,7 @@ _HOMES = {
     "convert_network": "spikeport.convert.conversion",
     "demo": "spikeport.demonstration",
     "doctor": "spikeport.diagnosis",
+    "estimate_network": "spikeport.estimation",
     "export_network": "spikeport.targets.export",
     "import_network": "spikeport.targets.nir.importing",
     "inspect_file": "spikeport.inspection",
@@ -52,6 +54,7 @@ __all__ = [
     "convert_network",
     "demo",
     "doctor",
+    "estimate_network",
     "export_network",
     "import_network",
     "inspect_file",

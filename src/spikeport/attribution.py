@@ -60,6 +60,11 @@ class Setting:
     validation: Validation
     options: RunOptions
     allow: Collection[str] = ()
+    choices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # target -> its own
+
+    def of(self, on: Runner) -> dict[str, str]:
+        """Every choice of a target."""
+        return check_choices(on, self.choices.get(on.name, {}))
 
     def measured(self, level: str) -> Measured:
         """What validation found of a level."""
@@ -88,7 +93,7 @@ class _Plan:
     def add_lowered(self, key: str, on: Runner, network: SpikingNetwork) -> str:
         """`network` on the target; on the engine, where that gives the same spikes. SpikeportError: it refuses it."""
         o = self.setting.options
-        lowering = on.lower(network, allow=self.setting.allow, **check_choices(on, {}))
+        lowering = on.lower(network, allow=self.setting.allow, **self.setting.of(on))
         if on.capabilities.precision:
             return self.add(key, lowering.network, dtype=o.dtype)
 
@@ -175,8 +180,8 @@ def _target_steps(
     """(the rungs from the network down to the target, each step undone alone)."""
     setting = plan.setting
     network, allow = setting.network, setting.allow
-    lowering = on.lower(network, allow=allow, **check_choices(on, {}))
-    lacking = {p.feature for p in on.problems(network)} & set(allow)
+    lowering = on.lower(network, allow=allow, **setting.of(on))
+    lacking = {p.feature for p in on.problems(network, **setting.of(on))} & set(allow)
     rungs, restored, current, declared = [], [], network, 0
     for feature in (f for f in allow if f in lacking):
         reduced, losses = approximate(current, {feature})
@@ -251,7 +256,7 @@ def _target_remainder(setting: Setting, on: Runner, part: Trials, agrees: bool) 
         return None
     options = replace(setting.options, with_noise=False, noise_values=None, first_trial=part.first)
     opened, given = _opened(setting.network, options, part)
-    lowering = on.lower(opened, allow=setting.allow, **check_choices(on, {}))
+    lowering = on.lower(opened, allow=setting.allow, **setting.of(on))
     traces = [f"{p.name}.v" for p in opened.populations] if on.capabilities.records_v else []
 
     def found(inputs: Given) -> Recording:

@@ -14,7 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
+import spikeport.commands_estimate
 import spikeport.commands_import
+import spikeport.commands_live
 import spikeport.commands_targets
 import spikeport.commands_validate  # noqa: F401 (registers validate)
 from spikeport import __version__, show
@@ -25,12 +27,15 @@ from spikeport.commands import (
     PresetName,
     RuleName,
     Seed,
+    Set,
     TaskName,
     app,
     check_kept,
     command,
     emit,
 )
+from spikeport.commands_chips import Bits, Chip, convert_for_chip
+from spikeport.show_calibration import pareto as print_pareto
 from spikeport.snn.errors import SpikeportError
 
 
@@ -74,7 +79,10 @@ def convert(  # long: most of it are options
     grid: Annotated[
         str | None, typer.Option(help="START:STOP:STEP over 1/lambda, both ends in; or A,B,C [20:75:5].")
     ] = None,
-    bracket: Annotated[str | None, typer.Option(help="LOW:HIGH over 1/lambda: search between, coarse to fine.")] = None,
+    bracket: Annotated[
+        str | None,
+        typer.Option(help="LOW:HIGH over 1/lambda: search between, coarse to fine; calibrated: of each unit."),
+    ] = None,
     trials: Annotated[
         int | None,
         typer.Option(help="Trials a candidate in the search [100, calibrated 30, finetuned 60; half of a file's]."),
@@ -85,7 +93,12 @@ def convert(  # long: most of it are options
     seed: Seed = 0,
     preset: PresetName = "standard",
     dt: Annotated[float | None, typer.Option(help="Step of the spiking network in seconds [5e-5].")] = None,
-    noise: Annotated[float | None, typer.Option(help="Membrane noise in mV a step [the preset's, 0.1].")] = None,
+    noise: Annotated[
+        str | None, typer.Option(help="Membrane noise in mV a step [the preset's, 0.1]; LOW:HIGH: calibrated chooses.")
+    ] = None,
+    t_ref: Annotated[
+        str | None, typer.Option(help="Refractory period in s [the preset's, 0.002]; LOW:HIGH: calibrated chooses.")
+    ] = None,
     rule: RuleName = None,
     objective: Annotated[str, typer.Option(help="accuracy, or distance: to the rate network's outputs.")] = "accuracy",
     fast: Annotated[
@@ -94,6 +107,9 @@ def convert(  # long: most of it are options
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     jobs: Annotated[int, typer.Option(help="Threads of the search; -1 is one per core.")] = -1,
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, tcp://HOST:PORT.")] = None,
+    chip: Chip = None,
+    bits: Bits = None,
+    more: Set = None,
     force: Force = False,
     as_json: Json = False,
 ) -> int:
@@ -104,6 +120,7 @@ def convert(  # long: most of it are options
     $ spikeport convert examples/models/go_nogo.h5 --task go-nogo -o net.h5
     """
     from spikeport.convert.conversion import convert_network
+    from spikeport.convert.pareto import ParetoInterrupted, compared
     from spikeport.convert.pareto import pareto as compare_budgets
     from spikeport.snn.files import save_spiking_network
     from spikeport.snn.storage import check_writable
@@ -113,9 +130,15 @@ def convert(  # long: most of it are options
         check_kept(output, model, task)
     given: dict[str, Any] = {
         "grid": grid, "bracket": None if bracket is None else pair(bracket, "--bracket 10:200"), "trials": trials,
-        "test_trials": test_trials, "seed": seed, "preset": preset, "dt": dt, "noise": noise, "rule": rule,
+        "test_trials": test_trials, "seed": seed, "preset": preset, "dt": dt, "rule": rule,
+        "noise": one_or_pair(noise, "--noise 0:0.1"), "t_ref": one_or_pair(t_ref, "--t-ref 0:0.002"),
         "objective": objective, "fast": fast, "dtype": dtype, "scheduler": scheduler, "n_jobs": jobs,
     }  # fmt: skip
+    if chip is not None or bits is not None or more:
+        if pareto is not None:
+            raise SpikeportError("--pareto: compares budgets in floating point", hint="--for CHIP --max-rate 10")
+        return convert_for_chip(model, task, output, chip=chip, bits=bits, more=more, method=method, max_rate=max_rate,
+                                given=given, force=force, as_json=as_json)  # fmt: skip
     if pareto is not None:
         if output is not None or max_rate is not None:
             raise SpikeportError("--pareto: it writes no network, has its own budgets", hint="--max-rate 10 -o net.h5")
@@ -123,9 +146,14 @@ def convert(  # long: most of it are options
             raise SpikeportError(
                 "--pareto: it calibrates, and fine-tunes nothing", hint="--max-rate 2 --method finetuned"
             )
-        with show.progress() as report:
-            points = [p.as_dict() for p in compare_budgets(model, task, pareto, progress=report, **given)]
-        emit({"task": task, "points": points}, show.pareto, as_json)
+        try:
+            with show.progress() as report:
+                points = compare_budgets(model, task, pareto, progress=report, **given)
+        except ParetoInterrupted as stop:
+            if stop.points:
+                emit(compared(task, stop.points, interrupted=True), print_pareto, as_json)
+            raise
+        emit(compared(task, points), print_pareto, as_json)
         return 0
     with show.progress() as report:
         conversion = convert_network(model, task, method=method, max_rate=max_rate, progress=report, **given)
@@ -258,6 +286,16 @@ def pair(text: str, example: str) -> tuple[float, float]:
     except ValueError:
         raise SpikeportError(f"'{text}' is not LOW:HIGH", hint=example) from None
     return low, high
+
+
+def one_or_pair(text: str | None, example: str) -> float | tuple[float, float] | None:
+    """A number, or LOW:HIGH as two."""
+    if text is None or ":" in text:
+        return None if text is None else pair(text, example)
+    try:
+        return float(text)
+    except ValueError:
+        raise SpikeportError(f"'{text}' is not a number, nor LOW:HIGH", hint=example) from None
 
 
 def main() -> None:

@@ -35,7 +35,8 @@ Allow = Annotated[
     str | None, typer.Option(help="Features that the target may give up, A,B,C; each becomes a named loss.")
 ]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", help="NAME=VALUE, another choice of the target; see `spikeport targets`.")
+    list[str] | None,
+    typer.Option("--set", help="NAME=VALUE, another choice of the target; of several, TARGET.NAME=VALUE."),
 ]
 Reader = Annotated[str | None, typer.Option("--for", help="nir: the reader that the file is for.")]
 
@@ -46,8 +47,11 @@ class Options:
     debug = False
 
 
-def command(function: Callable[..., int | None]) -> Callable[..., None]:
-    """Register a verb: our errors become messages and exit code 2 (1 where a target refuses), Ctrl-C 130."""
+def command(function: Callable[..., int | None], to: typer.Typer = app) -> Callable[..., None]:
+    """Register a verb: our errors become messages and exit code 2 (1 where a target refuses), Ctrl-C 130.
+
+    to: the group of verbs that it belongs to.
+    """
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
@@ -66,7 +70,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
             code = 0
         raise typer.Exit(code)
 
-    app.command()(guarded)
+    to.command()(guarded)
     return guarded
 
 

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from spikeport import show
-from spikeport.commands import Allow, Force, Json, RuleName, Seed, TaskName, check_kept, command, emit, names
+from spikeport.commands import (
+    Allow,
+    Force,
+    Json,
+    RuleName,
+    Seed,
+    Set,
+    TaskName,
+    check_kept,
+    choices,
+    command,
+    emit,
+    names,
+)
 
 
 @command
@@ -27,6 +40,7 @@ def validate(
         list[str] | None, typer.Option(help="'accuracy>=0.95' and the like; exit code 1 where one fails.")
     ] = None,
     allow: Allow = None,
+    more: Set = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32, of the targets.")] = "float64",
     device: Annotated[str, typer.Option(help="cpu, or cuda where the target has it.")] = "cpu",
     quiet: Annotated[bool, typer.Option("--no-noise", help="Without the membrane noise.")] = False,
@@ -58,8 +72,8 @@ def validate(
     with show.progress() as bar:
         found = validate_network(
             network, against, task, targets=names(targets), trials=trials, first=first, seed=seed, rule=rule,
-            require=require or (), allow=names(allow), dtype=dtype, device=device, with_noise=not quiet,
-            why=why or report is not None, progress=bar,
+            require=require or (), allow=names(allow), choices=choices(more), dtype=dtype, device=device,
+            with_noise=not quiet, why=why or report is not None, progress=bar,
         )  # fmt: skip
     if junit is not None:
         with write_whole(junit, overwrite=force) as path:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from spikeport.show_calibration import calibration, finetuning
+
 Report = Callable[[int, int, str], None]
 WIDTH = 100  # columns of a paragraph
 
@@ -81,9 +83,9 @@ def conversion(found: Mapping[str, Any], *, task: str) -> None:
     print(f"task {found['task']}, preset {found['preset']}, seed {found['seed']}, {found['dtype']}")
     print()
     if found["calibration"] is not None:
-        _calibration(found["calibration"], found["max_rate_hz"])
+        calibration(found["calibration"], found["max_rate_hz"])
     if found["finetuning"] is not None:
-        _finetuning(found["finetuning"])
+        finetuning(found["finetuning"])
     for candidate in found["search"]:
         mark = "  <- chosen" if candidate["inverse_lambda"] == found["inverse_lambda"] else ""
         print(_candidate_line(candidate) + mark)
@@ -108,39 +110,6 @@ def conversion(found: Mapping[str, Any], *, task: str) -> None:
         f" --first {found['search_trials'] + found['trials']}" if task == found["task"] and found["trials"] else ""
     )  # a file's trials end
     _written(found["output"], f"spikeport run {{}} --task {shlex.quote(task)}{fresh}", "-o net.h5   keeps the network")
-
-
-def _calibration(found: Mapping[str, Any], budget: float) -> None:
-    """The rounds of the closed loop, and what was chosen."""
-    for number, made in enumerate(found["history"]):
-        what = f"round {number}" if number else "f-I match"
-        mark = "  <- chosen" if number == found["best"] else ""
-        print(f"{what:<12} output error {made['score']:.3f}   unit error {made['own_error']:.4f}   "
-              f"{made['mean_rate_hz']:6.2f} spikes/s{mark}")  # fmt: skip
-    low, middle, high = (found["units"]["inverse_lambda"][i] for i in (0, 2, -1))
-    print(f"units        1/lambda {low:.3g} to {high:.3g} (median {middle:.3g}), t_ref {found['t_ref'] * 1e3:g} ms, "
-          f"read-out {found['tau_out'] * 1e3:g} ms, budget {budget:g} spikes/s")  # fmt: skip
-
-
-def _finetuning(found: Mapping[str, Any]) -> None:
-    """What training added, on calibration trials that trained neither."""
-    kept = f"step {found['kept_step']} kept" if found["better"] else "none kept"
-    print(f"fine-tuning  output error {found['loss_before']:.3f} -> {found['loss_after']:.3f}   "
-          f"{found['mean_rate_hz_before']:.2f} -> {found['mean_rate_hz_after']:.2f} spikes/s   "
-          f"{found['steps']} steps, {kept}")  # fmt: skip
-
-
-def pareto(found: Mapping[str, Any]) -> None:
-    """The result of `convert --pareto`: a line for each budget."""
-    print(f"task {found['task']}, method calibrated\n")
-    print("budget  spikes/s  accuracy  95 % interval    trials")
-    for point in found["points"]:
-        low, high = point["interval"]
-        print(f"{point['max_rate_hz']:6g}  {point['mean_rate_hz']:8.2f}  {point['spiking_accuracy']:8.3f}  "
-              f"[{low:.3f}, {high:.3f}]   {point['trials']:6}")  # fmt: skip
-    for warning in dict.fromkeys(w for point in found["points"] for w in point["warnings"]):
-        print(f"warning  {warning}")
-    print("\nNext: --method calibrated --max-rate BUDGET -o net.h5   in place of --pareto keeps one")
 
 
 def run(found: Mapping[str, Any]) -> None:
@@ -186,6 +155,11 @@ def export(found: Mapping[str, Any]) -> None:
     print(f"target {found['target']}" + (f", {made}" if made else ""))
     for loss in found["losses"]:
         print(f"loss                {loss['where']}: {loss['what']} ({loss['how_much']})")
+    for name, value in found["costs"].items():
+        told = ", ".join(f"{n} {what}" for what, n in value.items()) if isinstance(value, Mapping) else value
+        print(f"{name.replace('_', ' '):<20}{str(told).replace('_', ' ')}")
+    for name, value in found["notes"].items():
+        print(f"{name:<20}{value}")
     beside = "".join(f", and {path} beside it" for path in found["beside"])
     print(f"\nwrote {found['output']}{beside}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from spikeport.snn.recording import Recording
 from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.tasks import Task, Trials, get_task
 from spikeport.targets.base import Runner, RunOptions, check_choices, run_problems
-from spikeport.targets.checking import runner
+from spikeport.targets.checking import runner, shared_choices
 from spikeport.targets.replay import Replay, replay
 
 SPIKING = "spiking network"  # the network itself, on the engine
@@ -104,6 +104,7 @@ def validate_network(
     rule: str | None = None,
     require: Sequence[str] = (),
     allow: Collection[str] = (),
+    choices: Mapping[str, str] | None = None,
     dtype: str = "float64",
     device: str = "cpu",
     with_noise: bool = True,
@@ -113,7 +114,8 @@ def validate_network(
     """Put the rate model `against`, the spiking network and each of `targets` beside each other on `task`.
 
     require: "accuracy>=0.95" and the like, checked on every level (gate.py).  allow: what a target may give up, by
-    feature; it is then a named loss.  first: the first trial's number (default: 2000, beyond those of a conversion; of
+    feature; it is then a named loss.  choices: of the targets, {"bits": "4"} for all that have it, {"loihi.bits": "4"}
+    for one.  first: the first trial's number (default: 2000, beyond those of a conversion; of
     a file 0).  trials: how many (default: 100, or as many as a file has left).  targets: by name, or a runner of your
     own (targets/base.py).  why: measure what each step on the way down costs, too (attribution.py).
     """
@@ -123,6 +125,7 @@ def validate_network(
     source = against if isinstance(against, RateNetwork) else load_source(against)
     task = get_task(task) if isinstance(task, (str, Path)) else task
     runners = [runner(on) if isinstance(on, str) else on for on in targets]
+    mine = shared_choices(runners, choices or {})
     wrong = [problem for on in runners for problem in run_problems(on, dtype, device)]
     if wrong:
         raise SpikeportError("targets cannot run like that", wrong, hint="spikeport targets")
@@ -133,18 +136,20 @@ def validate_network(
         trials = TRIALS if available is None else min(TRIALS, available - first)
     options = RunOptions(seed=seed, with_noise=with_noise, dtype=dtype, device=device)
     levels = [engine_level(network, seed=seed, with_noise=with_noise, name=SPIKING)]
-    levels += [_level(on, network, allow, options) for on in runners]
+    levels += [_level(on, network, allow, mine[on.name], options) for on in runners]
     found = validate(source, levels, task, trials=trials, first=first, seed=seed, rule=rule, progress=progress)
     part = _to_replay(task, trials, seed, first)
-    replays = {on.name: _replay(on, network, part.inputs, part.first, allow, options) for on in runners}
+    replays = {on.name: _replay(on, network, part, allow, mine[on.name], options) for on in runners}
     numbers = _numbers(found, replays)
     agreeing = [name for name, r in replays.items() if r.differing == r.by_rounding]
-    setting = Setting(source=source, network=network, task=task, validation=found, options=options, allow=allow)
+    setting = Setting(
+        source=source, network=network, task=task, validation=found, options=options, allow=allow, choices=mine
+    )  # fmt: skip
     return ValidationResult(
         why=attribute(setting, SPIKING, runners, part, agreeing, progress) if why else None,
         validation=found, replays=replays, verdicts=judge(requirements, numbers),
         losses={level.name: level.losses for level in levels}, search=search_curve(network),
-        provenance=_provenance(network, files, found, runners, options, allow),
+        provenance=_provenance(network, files, found, runners, options, allow, choices or {}),
     )  # fmt: skip
 
 
@@ -182,19 +187,22 @@ def _files(
 
 def _provenance(
     network: SpikingNetwork, files: list[dict[str, Any]], found: Validation, runners: Sequence[Runner],
-    options: RunOptions, allow: Collection[str],
+    options: RunOptions, allow: Collection[str], choices: Mapping[str, str],
 ) -> dict[str, Any]:  # fmt: skip
     settings = {
         "targets": ", ".join(on.name for on in runners), "trials": found.trials, "first_trial": found.first,
         "seed": found.seed, "rule": found.rule, "dtype": options.dtype, "device": options.device,
         "noise": options.with_noise, "allowed": ", ".join(allow),
+        "choices": ", ".join(f"{name}={value}" for name, value in choices.items()),
     }  # fmt: skip
     return origin(network, files, settings) | {"versions": versions(m for on in runners for m in on.requires)}
 
 
-def _level(on: Runner, network: SpikingNetwork, allow: Collection[str], options: RunOptions) -> Level:
+def _level(
+    on: Runner, network: SpikingNetwork, allow: Collection[str], choices: Mapping[str, str], options: RunOptions
+) -> Level:
     """A target as something that validation can run."""
-    lowering = on.lower(network, allow=allow, **check_choices(on, {}))
+    lowering = on.lower(network, allow=allow, **check_choices(on, choices))
 
     def simulate(inputs: Array, first_trial: int) -> Recording:
         return on.run(lowering, inputs, replace(options, first_trial=first_trial))
@@ -203,13 +211,15 @@ def _level(on: Runner, network: SpikingNetwork, allow: Collection[str], options:
 
 
 def _replay(
-    on: Runner, network: SpikingNetwork, inputs: Array, first: int, allow: Collection[str], options: RunOptions
-) -> Replayed:
+    on: Runner, network: SpikingNetwork, part: Trials, allow: Collection[str], choices: Mapping[str, str],
+    options: RunOptions,
+) -> Replayed:  # fmt: skip
     traces = [f"{p.name}.v" for p in network.populations] if on.capabilities.records_v else []
-    found: Replay = replay(on, network, inputs, replace(options, first_trial=first, record=traces), allow=allow)
+    timed = replace(options, first_trial=part.first, record=traces)
+    found: Replay = replay(on, network, part.inputs, timed, allow=allow, **choices)
     differs = first_difference(found.expected, found.found, network)
     return Replayed(
         compared=found.compared, differing=found.differing, by_rounding=found.by_rounding,
         trials=found.expected.n_batch, silent_trials=found.silent_trials, losses=found.losses,
-        first=None if differs is None else replace(differs, trial=first + differs.trial),
+        first=None if differs is None else replace(differs, trial=part.first + differs.trial),
     )  # fmt: skip

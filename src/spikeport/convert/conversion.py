@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from spikeport.convert.calibration.bounds import Range
+from spikeport.convert.calibration.calibrate import SILENT, Calibration
 from spikeport.convert.calibration.calibrate import TRIALS as CALIBRATION_TRIALS
-from spikeport.convert.calibration.calibrate import Calibration
 from spikeport.convert.finetuned import TRIALS as FINETUNING_TRIALS
 from spikeport.convert.finetuned import Finetuning
-from spikeport.convert.methods import calibrated, check_method, finetuned, searched
+from spikeport.convert.methods import bounded, calibrated, check_method, finetuned, searched
 from spikeport.convert.presets import Preset, get_preset
 from spikeport.convert.search import Candidate, Progress, Search, SearchInterrupted, run_parts
 from spikeport.convert.sources import load_source
@@ -28,6 +29,7 @@ from spikeport.snn.tasks import Task, get_task
 RATE_BATCH = 100  # trials of the rate network at once
 CONFIDENCE = 0.95
 SEARCH_TRIALS = 100  # a candidate, as published
+LOST = 0.05  # of accuracy against the rate network: more needs a reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,8 @@ def convert_network(  # long: a third of it is the signature
     seed: int = 0,
     preset: str | Preset = "standard",
     dt: float | None = None,
-    noise: float | None = None,
+    noise: float | Range | None = None,
+    t_ref: float | Range | None = None,
     rule: str | None = None,
     objective: str = "accuracy",
     fast: bool = False,
@@ -155,20 +158,21 @@ def convert_network(  # long: a third of it is the signature
     test_trials: fresh ones for the accuracy (default 1000; a file's trials are halved by default, and never used
     twice).  rule: one of the task's (default: its first).  objective: "accuracy", or "distance" to the rate network's
     outputs, which needs no labels.
-    fast: stop candidates that can no longer win; the winner is the same.  dt: s.  noise: mV per step, in place of the
-    preset's.  scheduler: a Dask scheduler's address.
+    fast: stop candidates that can no longer win; the winner is the same.  dt: s.  noise: mV per step, and t_ref: s, in
+    place of the preset's; a calibration takes (low, high) for either, and for bracket: 1/lambda of each unit, and
+    chooses within.  scheduler: a Dask scheduler's address.
     """
     started = time.perf_counter()
     network = source if isinstance(source, RateNetwork) else load_source(source)
     task = get_task(task) if isinstance(task, (str, Path)) else task
     settings = get_preset(preset) if isinstance(preset, str) else preset
     settings = settings if dt is None else replace(settings, dt=dt)
-    settings = settings if noise is None else replace(settings, noise_sd=noise)
     check_fit(network, task)
-    _check_settings(seed, dtype, n_jobs, noise, max_rate)
-    check_method(method, grid=grid, bracket=bracket, objective=objective, fast=fast, scheduler=scheduler)
+    _check_settings(seed, dtype, n_jobs, max_rate)
+    settings, bounds = bounded(method, settings, noise, t_ref, bracket)
+    check_method(method, grid=grid, objective=objective, fast=fast, scheduler=scheduler)
     enough = {"calibrated": CALIBRATION_TRIALS, "finetuned": FINETUNING_TRIALS}.get(method, SEARCH_TRIALS)
-    trials, test_trials = _trial_numbers(task, trials, test_trials, enough)
+    trials, test_trials = conversion_trials(task, trials, test_trials, enough)
     search = Search(
         build=Builder(network, settings), task=task, rule=_rule(task, rule, objective), source=network, trials=trials,
         seed=seed, dtype=dtype, fast=fast, scheduler=scheduler, n_jobs=n_jobs, progress=progress,
@@ -176,7 +180,7 @@ def convert_network(  # long: a third of it is the signature
     if method == "lambda":
         made = searched(search, settings, grid, bracket, max_rate)
     else:
-        made = (finetuned if method == "finetuned" else calibrated)(search, settings, max_rate)
+        made = (finetuned if method == "finetuned" else calibrated)(search, settings, max_rate, bounds)
     candidates = made.candidates
     search_seconds = time.perf_counter() - started
     winner = made.network
@@ -200,7 +204,7 @@ def convert_network(  # long: a third of it is the signature
         max_rate_hz=made.max_rate_hz,
         search_trials=trials,
         losses=made.losses,
-        warnings=(*made.warnings, *_warnings(fresh, made.max_rate_hz)),
+        warnings=(*_less_silent(made.warnings, fresh), *_warnings(fresh, made.max_rate_hz), *_windows(fresh, search)),
         seed=seed,
         preset=settings.name,
         dtype=dtype,
@@ -262,14 +266,17 @@ def _curve(candidates: Sequence[Candidate]) -> dict[str, list[Any]]:
     return found | {"distance": [c.distance for c in candidates]}
 
 
-def rate_accuracy(network: RateNetwork, task: Task, *, seed: int, first: int, n: int) -> dict[str, Measured]:
-    """The rate network on trials first .. first + n - 1, with its own noise, by each rule of the task."""
+def rate_accuracy(
+    network: RateNetwork, task: Task, *, seed: int, first: int, n: int, kind: str = "rate"
+) -> dict[str, Measured]:
+    """The rate network on trials first .. first + n - 1, with its own noise, by each rule of the task; kind: "spiking"
+    judges its outputs as those of a spiking network are, which some rules look at elsewhere."""
     right = dict.fromkeys(task.rules, 0)
     for start in range(0, n, RATE_BATCH):
         trials = task.trials(min(RATE_BATCH, n - start), seed=seed, first=first + start)
         outputs = simulate_rate(network, trials.inputs, seed=seed, first_trial=first + start).outputs
         for rule in right:
-            right[rule] += int(task.judge(outputs, trials, dt=network.dt, kind="rate", rule=rule).sum())
+            right[rule] += int(task.judge(outputs, trials, dt=network.dt, kind=kind, rule=rule).sum())
     return {rule: Measured(right=k, trials=n) for rule, k in right.items()}
 
 
@@ -300,7 +307,7 @@ def _rule(task: Task, rule: str | None, objective: str) -> str | None:
     return rule if rule is not None else task.rules[0]
 
 
-def _trial_numbers(
+def conversion_trials(
     task: Task, trials: int | None, test_trials: int | None, enough: int = SEARCH_TRIALS
 ) -> tuple[int, int]:
     """How many trials the search sees, and how many fresh ones come after; a file's trials are never used twice."""
@@ -325,7 +332,7 @@ def _trial_numbers(
     return trials, test_trials
 
 
-def _check_settings(seed: int, dtype: str, n_jobs: int, noise: float | None, max_rate: float | None) -> None:
+def _check_settings(seed: int, dtype: str, n_jobs: int, max_rate: float | None) -> None:
     """Refuse what no worker could run with, before any starts."""
     problems = []
     if not 0 <= seed < 2**64:
@@ -334,8 +341,6 @@ def _check_settings(seed: int, dtype: str, n_jobs: int, noise: float | None, max
         problems.append(f"dtype: '{dtype}', must be one of {', '.join(DTYPES)}")
     if n_jobs == 0:
         problems.append("jobs: 0, must be 1 or more, or -1 for one per core")
-    if noise is not None and not 0 <= noise < float("inf"):
-        problems.append(f"noise: {noise} mV a step, must be 0 or more")
     if max_rate is not None and not 0 < max_rate < float("inf"):
         problems.append(f"max rate: {max_rate} spikes/s a unit, must be positive")
     if problems:
@@ -352,3 +357,23 @@ def _warnings(fresh: _Fresh, max_rate: float | None) -> list[str]:
     if accuracies and max(accuracies.values()) - min(accuracies.values()) > 0.05:
         found.append("the rules disagree: " + ", ".join(f"{a:.3f} by {r}" for r, a in accuracies.items()))
     return found
+
+
+def _less_silent(warnings: Sequence[str], fresh: _Fresh) -> list[str]:
+    """A network that is silent everywhere says so once."""
+    return [w for w in warnings if fresh.mean_rate_hz > 0 or w != SILENT]
+
+
+def _windows(fresh: _Fresh, search: Search) -> list[str]:
+    """Does the task judge a spiking network where the rate network's own answer is over?"""
+    rule = search.rule
+    if rule is None or fresh.spiking[rule].accuracy >= fresh.rate[rule].accuracy - LOST:
+        return []
+    n = min(fresh.trials, RATE_BATCH)
+    own = rate_accuracy(search.source, search.task, seed=search.seed, first=search.trials, n=n, kind="spiking")[rule]
+    if own.accuracy >= fresh.rate[rule].accuracy - LOST:
+        return []
+    return [
+        f"the rate network's own outputs, judged in the window of spiking networks, are right in {own.right} of {n} "
+        f"trials by '{rule}': its answer is not there, so no spiking network that does the same can be right"
+    ]

@@ -16,6 +16,7 @@ from spikeport.convert.calibration.calibrate import Calibration
 from spikeport.convert.calibration.loop import HELD_OUT
 from spikeport.convert.calibration.observed import observe
 from spikeport.convert.search import Search, SearchInterrupted
+from spikeport.convert.trained import weights_digest
 from spikeport.snn.calibrated_range import mean_drive
 from spikeport.snn.engine import simulate
 from spikeport.snn.neurons import Array
@@ -103,6 +104,7 @@ def _with_provenance(made: Finetuning, tuned: Tuned, teacher: Teacher, options: 
         ranges = {"drive_low": low, "drive_high": high}
         said = {**dict(network.provenance["calibration"]), **{n: np.round(v, 6).tolist() for n, v in ranges.items()}}
         provenance |= {"method": "finetuned", "calibration": said}
+        provenance["finetuning"] = {**kept, "weights": weights_digest(network)}
     return replace(network, provenance=provenance)
 
 

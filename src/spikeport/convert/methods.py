@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from spikeport.convert.calibration.bounds import Bounds, Range, parse_range
 from spikeport.convert.calibration.calibrate import MAX_RATE_HZ, Calibration, calibrate
 from spikeport.convert.finetuned import Finetuning, finetune
 from spikeport.convert.grid import PUBLISHED_GRID, parse_grid
@@ -59,11 +60,13 @@ def searched(
     )  # fmt: skip
 
 
-def calibrated(search: Search, settings: Preset, max_rate: float | None) -> Made:
-    """Method "calibrated", on the trials that a search would see."""
+def calibrated(search: Search, settings: Preset, max_rate: float | None, bounds: Bounds | None = None) -> Made:
+    """Method "calibrated", on the trials that a search would see; bounds: of what it may choose."""
+    bounds = bounds or Bounds()
     limit = MAX_RATE_HZ if max_rate is None else max_rate
     found = calibrate(
         search.source, search.task, seed=search.seed, trials=search.trials, max_rate_hz=limit, preset=settings,
+        noise_sd=bounds.noise_sd, t_ref=bounds.t_ref, inverse_lambda=bounds.inverse_lambda,
         n_threads=None if search.n_jobs < 0 else search.n_jobs,
     )  # fmt: skip
     return Made(
@@ -72,9 +75,9 @@ def calibrated(search: Search, settings: Preset, max_rate: float | None) -> Made
     )  # fmt: skip
 
 
-def finetuned(search: Search, settings: Preset, max_rate: float | None) -> Made:
+def finetuned(search: Search, settings: Preset, max_rate: float | None, bounds: Bounds | None = None) -> Made:
     """Method "finetuned": the calibrated network, trained further on the trials that calibrated it."""
-    made = calibrated(search, settings, max_rate)
+    made = calibrated(search, settings, max_rate, bounds)
     assert made.calibration is not None
     assert made.max_rate_hz is not None
     found = finetune(search, made.calibration, made.max_rate_hz, TuningOptions(seed=search.seed))
@@ -85,7 +88,7 @@ def check_method(method: str, **options: Any) -> None:
     """Refuse a method that there is not, and options of the other one."""
     if method not in METHODS:
         raise SpikeportError(f"method '{method}' is unknown, must be one of {', '.join(METHODS)}")
-    unused = {"grid": None, "bracket": None, "objective": "accuracy", "fast": False, "scheduler": None}
+    unused = {"grid": None, "objective": "accuracy", "fast": False, "scheduler": None}
     wrong = [name for name, default in unused.items() if options[name] != default]
     if method != "lambda" and wrong:
         raise SpikeportError(
@@ -95,6 +98,28 @@ def check_method(method: str, **options: Any) -> None:
         )
     if method == "finetuned":
         load_tune()  # torch may be missing: said before the work, not after
+
+
+def bounded(
+    method: str, preset: Preset, noise: float | Range | None, t_ref: float | Range | None, bracket: Range | None
+) -> tuple[Preset, Bounds]:
+    """The preset with what is a single value, and the bounds of what is not; method "lambda" chooses neither."""
+    ranges = {
+        "noise": None if noise is None else parse_range(noise, "noise", "--noise 0:0.1"),
+        "t_ref": None if t_ref is None else parse_range(t_ref, "t_ref", "--t-ref 0:0.002"),
+    }
+    bounds = Bounds(
+        noise_sd=ranges["noise"], t_ref=ranges["t_ref"], inverse_lambda=None if method == "lambda" else bracket
+    )
+    wide = [f"{name}: {r[0]:g}:{r[1]:g}" for name, r in ranges.items() if r is not None and r[0] < r[1]]
+    if method == "lambda" and wide:
+        raise SpikeportError(
+            "method 'lambda' chooses 1/lambda alone, as published", [f"{w}, must be one value" for w in wide],
+            hint="--method calibrated   chooses within bounds",
+        )  # fmt: skip
+    noise_sd, period = (r[0] if r is not None and r[0] == r[1] else None for r in ranges.values())
+    preset = preset if noise_sd is None else replace(preset, noise_sd=noise_sd)
+    return preset if period is None else replace(preset, t_ref=period), bounds
 
 
 def _end_of_grid(candidates: Sequence[Candidate], best: Candidate) -> list[str]:

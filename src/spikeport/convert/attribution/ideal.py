@@ -15,8 +15,9 @@ def ideal_of(source: RateNetwork, network: SpikingNetwork) -> tuple[SpikingNetwo
     """The network that `network` descends from, and what it is in words.
 
     Where its provenance names the published transfer: that transfer of `source`, with the preset's own settings, at the
-    same lambda. Where it names a calibration: what that made, at its own dt. Otherwise the network itself at the
-    published step, where its own is longer: then weights and settings cannot be judged, and the words say so.
+    same lambda. Where it names a calibration, or a fine-tuning, which starts from one: what the calibration made, at
+    its own dt. Otherwise the network itself at the published step, where its own is longer: then weights and settings
+    cannot be judged, and the words say so.
     """
     said = network.provenance
     preset, inverse = said.get("preset"), said.get("inverse_lambda")
@@ -27,7 +28,7 @@ def ideal_of(source: RateNetwork, network: SpikingNetwork) -> tuple[SpikingNetwo
             made = None
         if made is not None and comparable(made, network):
             return made, f"the transfer with preset {preset} at 1/lambda {inverse:g}, dt {made.dt * 1e3:g} ms"
-    if said.get("method") == "calibrated":
+    if said.get("method") in ("calibrated", "finetuned"):
         try:
             made = rebuild(source, network)
         except SpikeportError:

@@ -1,5 +1,6 @@
 """The steps between two networks of one structure: what differs, in the order in which it happens, one at a time.
 
+    fine-tuning                                               declared, where the weights are still those that it left
     integrator, dt, synapse, membrane, refractory, reset, noise, initial v, delay, inputs, weights      declared
     undeclared                                                                       whatever is left: see remainder.py
 
@@ -23,11 +24,13 @@ from typing import Any
 import numpy as np
 
 from spikeport.convert.attribution.grid import rounded_bits
+from spikeport.convert.trained import take_trained, trained_words
 from spikeport.snn.neurons import Array, PerUnit, per_unit
 from spikeport.snn.spiking import HeldInput, Population, Projection, ReadOut, SpikingNetwork, Uniform
 from spikeport.snn.synapses import Delta, DoubleExponential, Exponential, Synapse
 
 Take = Callable[[SpikingNetwork, SpikingNetwork], SpikingNetwork]
+FINETUNING = "fine-tuning"
 DT, DT_NOISE, NOISE, UNDECLARED = "dt", "dt: noise per step", "noise", "undeclared"
 _IGNORED = frozenset({"provenance", "noise_key", "unit_ids"})  # names, not what a step computes
 
@@ -284,6 +287,7 @@ def _weights(above: SpikingNetwork, below: SpikingNetwork) -> SpikingNetwork:
 
 
 STEPS: dict[str, Take] = {
+    FINETUNING: take_trained,
     "integrator": lambda above, below: replace(above, integrator=below.integrator),
     DT: lambda above, below: at_dt(above, below.dt),
     DT_NOISE: _fields("noise_sd"),
@@ -356,6 +360,7 @@ def _weights_moved(a: SpikingNetwork, b: SpikingNetwork) -> str:
 _MEMBRANE = {"tau_mem": ("ms", 1e3), "v_threshold": ("mV", 1.0), "v_leak": ("mV", 1.0)}
 _REFRACTORY = {"ref0": ("steps", 1.0), "noise_while_refractory": ("", 1.0), "spikes_while_refractory": ("", 1.0)}
 _DESCRIBE: dict[str, Callable[[SpikingNetwork, SpikingNetwork], str]] = {
+    FINETUNING: trained_words,
     "integrator": lambda a, b: f"{a.integrator} -> {b.integrator}",
     DT: lambda a, b: f"{a.dt * 1e3:g} -> {b.dt * 1e3:g} ms",
     "synapse": _shape_moved,

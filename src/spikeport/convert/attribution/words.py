@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from spikeport.convert.attribution.ladder import Ladder, Restored, Rung, cost
+from spikeport.convert.attribution.steps import FINETUNING
 
 SURE = 0.05  # p of the paired test above which a step's cost in accuracy may be chance
 CLEAR = 0.1  # share by which the outputs' error must grow to be worth a word
 
 SPIKING, OWN = "spiking at all", "the target's own arithmetic"
 BUYS_BACK = {
+    FINETUNING: "the calibrated network, without the fine-tuning (spikeport convert --method calibrated)",
     SPIKING: "spikeport convert --method calibrated, or another lambda (--trials 1000)",
     "integrator": "a target with the integrator that it was converted for (spikeport check)",
     "dt": "a shorter step, or a conversion at this one (spikeport convert --dt)",

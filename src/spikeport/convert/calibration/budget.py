@@ -12,49 +12,75 @@ filtered with the unit's own tau. Noise as of a Poisson process; LIF units are m
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
+from spikeport.convert.calibration.bounds import Range
 from spikeport.convert.calibration.observed import Observed
 from spikeport.convert.presets import Preset
 from spikeport.snn.neurons import Array
 from spikeport.snn.rate import RateNetwork
+from spikeport.snn.tasks.base import Task, Trials
 
-SILENCE = 0.1  # quantile of r that becomes the baseline: of 0, 0.01 and 0.1 the best by far at few spikes
 SPREAD = 10.0  # 1/lambda stays within this factor of the median: the linear estimate is rough
 FULL = 0.4  # of the highest rate that a unit's step and refractory period allow: the f-I curve is coarse near it
 HIGHEST = 400.0  # spikes/s of a unit at most, whatever the step: our choice, about the fastest of cortical units
 ENOUGH = 10  # trials for A: it only ranks units
+MANY = 1000  # trials of the task, to see how often it has which kind; the standard error of a half is 0.016
+MOST_KINDS = 10  # the published tasks have 2 or 4 kinds, or as many as trials
+_HALVINGS = 60
 _SMALL = 1e-4  # of x, for derivatives of phi
 
 
-def baselines(observed: Observed) -> Array:
-    """(N,): b of the module; the mean of a unit that never moves."""
-    return np.asarray(np.where(
-        observed.alive, np.quantile(observed.r, SILENCE, axis=(0, 1)), observed.quiet_r.mean(axis=(0, 1))
-    ), dtype=np.float64)  # fmt: skip
+def inverse_lambdas(
+    observed: Observed, preset: Preset, baseline: Array, worth: Array, max_rate_hz: float, within: Range | None = None
+) -> Array:
+    """(N,): L of the module: proportional to sqrt(worth), the budget spent, no unit above what it can fire.
 
-
-def inverse_lambdas(observed: Observed, preset: Preset, baseline: Array, worth: Array, max_rate_hz: float) -> Array:
-    """(N,): L of the module: proportional to sqrt(worth), the budget spent, no unit above what it can fire."""
+    within: (low, high) for each L. What full units cannot take goes to the others; low is kept even over the budget,
+    a unit's ceiling even below low.
+    """
     share = np.sqrt(worth)
     middle = float(np.median(share[observed.alive]))
     share = np.clip(share, middle / SPREAD, middle * SPREAD) if middle > 0 else np.ones(share.shape)
     over = np.maximum(observed.r - baseline, 0.0)
     mean = np.where(observed.alive, over.mean(axis=(0, 1)), 0.0)
-    ceiling = highest_rate(preset) / np.maximum(np.quantile(over, 0.999, axis=(0, 1)), 1e-9)
-    budget, full = max_rate_hz * share.size, np.zeros(share.size, dtype=np.bool_)
-    found = np.minimum(share, ceiling)
-    for _ in range(share.size):  # what full units cannot take goes to the others
-        left = budget - (ceiling * mean)[full].sum()
-        weight = (share * mean)[~full].sum()
-        if weight <= 0:
-            break
-        found = np.where(full, ceiling, share * (left / weight))
-        more = ~full & (found > ceiling)
-        if not more.any():
-            break
-        full |= more
-    return np.asarray(np.minimum(found, ceiling), dtype=np.float64)
+    ceiling = highest_rate(preset) / np.maximum(observed.peak - baseline, 1e-9)
+    low, high = (0.0, np.inf) if within is None else within
+    ceiling = np.minimum(ceiling, high)
+
+    def at(scale: float) -> Array:
+        return np.asarray(np.minimum(np.maximum(scale * share, low), ceiling), dtype=np.float64)
+
+    budget = max_rate_hz * share.size
+    least, most = 0.0, float((ceiling / share).max())
+    if float((at(most) * mean).sum()) <= budget:
+        return at(most)
+    for _ in range(_HALVINGS):  # the spikes grow with the scale
+        scale = (least + most) / 2
+        least, most = (scale, most) if float((at(scale) * mean).sum()) <= budget else (least, scale)
+    return at(least)
+
+
+def trial_weights(task: Task, trials: Trials, seed: int) -> Array:
+    """(n_trials,), sum 1: how often the task has a trial like each of these, for a mean that stands for many.
+
+    A few trials have, by chance, more of one kind than of another, and the kinds differ in their spikes. Kinds are
+    equal inputs; where inputs hardly repeat (or a file has no more trials) all weigh the same. The many are of another
+    seed than those that measure a conversion.
+    """
+    n = trials.n_trials
+    equal: Array = np.full(n, 1 / n)
+    if getattr(task, "n_trials", None) is not None:
+        return equal
+    mine = [trials.inputs[:, b].tobytes() for b in range(n)]
+    inputs = task.trials(MANY, seed=(seed + 1) % 2**64, first=0).inputs
+    often = Counter(inputs[:, b].tobytes() for b in range(MANY))
+    if len(often) > MOST_KINDS or any(kind not in often for kind in mine):
+        return equal
+    found = np.array([often[kind] / mine.count(kind) for kind in mine], dtype=np.float64)
+    return np.asarray(found / found.sum())
 
 
 def highest_rate(preset: Preset) -> float:

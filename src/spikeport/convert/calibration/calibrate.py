@@ -3,7 +3,9 @@
     1 observe   the rate network on calibration trials: what x takes                         observed.py
     2 budget    a baseline and a 1/lambda for each unit, for max_rate_hz spikes/s a unit     budget.py
     3 match     gain and offset from the f-I curve; the refractory period that fits best      curves.py, match.py
-    4 correct   run the spiking network, correct each unit, keep the best held-out score     loop.py
+    4 correct   run the spiking network, correct each unit, spend the budget, learn the
+                read-out again, keep the best held-out score                                 loop.py, readout.py
+    5 choose    the same for each noise and refractory period within bounds                  bounds.py, choose.py
 
 The published transfer has one number for all of this, so an LIF's curve must happen to look like phi.
 """
@@ -11,16 +13,15 @@ The published transfer has one number for all of this, so an LIF's curve must ha
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from spikeport.convert.calibration.budget import baselines, highest_rate, inverse_lambdas, output_worth
-from spikeport.convert.calibration.curves import Curve, fi_curve, noise_of_v
-from spikeport.convert.calibration.loop import TAUS_OUT, Loop, Round
-from spikeport.convert.calibration.match import match, samples
+from spikeport.convert.calibration.bounds import Bounds, Range, parse_range
+from spikeport.convert.calibration.budget import highest_rate, output_worth, trial_weights
+from spikeport.convert.calibration.choose import Bench, Choice, Tried, choose
+from spikeport.convert.calibration.loop import SPENT, Round
 from spikeport.convert.calibration.observed import Observed, observe
 from spikeport.convert.calibration.units import SETTINGS, Units, build, check_preset, losses
 from spikeport.convert.presets import Preset, get_preset
@@ -32,11 +33,9 @@ from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.tasks.base import Task
 
 TRIALS = 30  # calibration trials: 20 correct, 10 judge
-ROUNDS = 6  # corrections at most
+ROUNDS = 8  # corrections at most: two alone, and then while they make it better or spend the budget
+SILENT = "the network is silent on every calibration trial"
 MAX_RATE_HZ = 20.0  # spikes/s a unit by default: what cortical networks and chips afford
-MARGINS = (0.95, 0.85, 0.7)  # of the budget, aimed at in turn where the one before was overspent
-DITHER = 1.0  # mV: a curve without noise has a jump at threshold, and is matched as if v had this standard deviation
-SLOPES = 3.0  # mV: derivatives in the loop are of a curve smoothed by so much, for the same reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,8 @@ class Calibration:
     """A calibrated network. units: what was chosen; history: the rounds of the loop that gave it; best: which one.
 
     inverse_lambda: mean over the units that fire, weighted by their spikes.  curve_error: root mean square over units
-    of f(gain x + offset) / L - (phi(x) - b).  x_low, x_high: (N,), the x that was calibrated.
+    of f(gain x + offset) / L - (phi(x) - b).  x_low, x_high: (N,), the x that was calibrated.  choices: every noise and
+    refractory period that was a candidate; reason: of the chosen one.
     """
 
     network: SpikingNetwork
@@ -56,6 +56,8 @@ class Calibration:
     t_ref: float
     x_low: Array
     x_high: Array
+    choices: tuple[Choice, ...]
+    reason: str
     losses: tuple[Loss, ...]
     warnings: tuple[str, ...]
     seconds: float
@@ -64,6 +66,26 @@ class Calibration:
     def mean_rate_hz(self) -> float:
         """Spikes/s a unit on the calibration trials."""
         return self.history[self.best].mean_rate_hz
+
+    @property
+    def budget_spent(self) -> float | None:
+        """Expected spikes on trials of the task, as a share of the budget; None where there is none."""
+        said = self.network.provenance["calibration"]["max_rate_hz"]
+        return None if said is None else self.history[self.best].expected_rate_hz / float(said)
+
+    @property
+    def budget_left(self) -> str | None:
+        """Why it spends less than it may."""
+        if self.budget_spent is None or self.budget_spent >= SPENT[0]:
+            return None
+        most = max(self.history, key=lambda r: r.expected_rate_hz)
+        best = self.history[self.best]
+        if most is best:
+            return "no more was spent in any round: units are as fast as their step and t_ref allow, or rounds ran out"
+        return (
+            f"with more spikes ({most.expected_rate_hz:.3g} spikes/s) the output error on held-out calibration trials "
+            f"was no smaller: {most.score:.3f}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """What was chosen and how it went; plain numbers."""
@@ -79,6 +101,11 @@ class Calibration:
             "history": [r.as_dict() for r in self.history],
             "best": self.best,
             "units": _summary(self.units),
+            "budget_spent": self.budget_spent,
+            "budget_left": self.budget_left,
+            "read_out": _read_out(self.history[self.best], self.units),
+            "choices": [c.as_dict() for c in self.choices],
+            "reason": self.reason,
             "losses": [{"what": loss.what, "where": loss.where, "how_much": loss.how_much} for loss in self.losses],
             "warnings": list(self.warnings),
             "seconds": self.seconds,
@@ -93,114 +120,88 @@ def calibrate(  # long: a third of it is the signature
     trials: int = TRIALS,
     first: int = 0,
     max_rate_hz: float | None = None,
-    inverse_lambda: float | None = None,
+    inverse_lambda: float | Range | None = None,
     preset: str | Preset = "standard",
     dt: float | None = None,
-    noise_sd: float | None = None,
-    t_ref: float | Sequence[float] | None = None,
+    noise_sd: float | Range | None = None,
+    t_ref: float | Range | None = None,
     rounds: int = ROUNDS,
+    refit: bool = True,
     n_threads: int | None = None,
 ) -> Calibration:
     """The spiking network of `source` that says the same on `task` with at most max_rate_hz spikes/s a unit.
 
     trials: those that calibrate, from number `first` of the sequence that `seed` names; measure on others.
-    max_rate_hz: the budget (default 20); or inverse_lambda: one 1/lambda for all units, and as many spikes as it takes.
-    preset: the neuron and the step; dt: s; noise_sd: mV a step; t_ref: s, or several to choose from (default: the
-    preset's and 0).  rounds: of the closed loop.  n_threads: None is one per core.
+    max_rate_hz: the budget (default 20).  inverse_lambda: (low, high) for each unit under that budget; or one number
+    for all units, and as many spikes as it takes.  preset: the neuron and the step; dt: s.  noise_sd: mV a step, and
+    t_ref: s, a number or (low, high) to choose within (default: the preset's noise, and its t_ref or 0).  rounds: of
+    the closed loop.  refit: may the read-out be learned again?  n_threads: None is one per core.
     """
     started = time.perf_counter()
-    chosen = get_preset(preset) if isinstance(preset, str) else preset
-    chosen = replace(chosen, dt=chosen.dt if dt is None else dt, keep_b_out=True)
-    chosen = chosen if noise_sd is None else replace(chosen, noise_sd=noise_sd)
-    _check(trials, rounds, max_rate_hz, inverse_lambda)
-    options = [replace(chosen, t_ref=t) for t in _t_refs(chosen, t_ref)]
-    for option in options:
-        check_preset(source, option)
+    base = get_preset(preset) if isinstance(preset, str) else preset
+    base = replace(base, dt=base.dt if dt is None else dt, keep_b_out=True)
+    single = float(inverse_lambda) if isinstance(inverse_lambda, (int, float)) else None
+    bounds = _bounds(noise_sd, t_ref, inverse_lambda)
+    _check(trials, rounds, max_rate_hz, single)
+    for noise in bounds.noises(base):
+        for period in bounds.t_refs(base):
+            check_preset(source, replace(base, noise_sd=noise, t_ref=period))
     observed = observe(source, task, seed=seed, trials=trials, first=first)
-    worth = np.ones(source.n_neurons) if inverse_lambda is not None else output_worth(source, observed, seed)
-    limit = np.inf if inverse_lambda is not None else MAX_RATE_HZ if max_rate_hz is None else max_rate_hz
-    for margin in MARGINS:
-        made = [_start(source, observed, option, worth, limit * margin, inverse_lambda, seed) for option in options]
-        best = int(np.argmin([error for _, error in made]))
-        units, error = made[best]
-        loop = Loop(
-            source=source, preset=options[best], observed=observed, curve=_smooth(options[best], SLOPES), seed=seed,
-            first=first, n_threads=n_threads,
-        )  # fmt: skip
-        units, history = loop.improve(units, rounds=rounds, max_rate_hz=limit)
-        at = min(range(len(history)), key=lambda i: (history[i].mean_rate_hz > limit, history[i].score))
-        if history[at].mean_rate_hz <= limit:
-            break
+    limit = np.inf if single is not None else MAX_RATE_HZ if max_rate_hz is None else max_rate_hz
+    bench = Bench(
+        source=source, observed=observed, limit=limit, single=single, within=bounds.inverse_lambda, rounds=rounds,
+        worth=np.ones(source.n_neurons) if single is not None else output_worth(source, observed, seed),
+        weights=trial_weights(task, observed.trials, seed) if np.isfinite(limit) else None,
+        seed=seed, first=first, n_threads=n_threads, refit=refit,
+    )  # fmt: skip
+    chosen, choices, reason = choose(bench, base, bounds)
     low, high = observed.x_range
-    mean_lambda = _mean_inverse_lambda(units, observed)
-    warnings = (*observed.warnings, *_warnings(units, observed, options[best], history[at], limit, inverse_lambda))
-    found = losses(options[best])
+    mean_lambda = _mean_inverse_lambda(chosen.units, observed)
+    warnings = (*observed.warnings, *_warnings(chosen, observed, limit, single, bounds))
+    found = losses(chosen.preset)
     provenance = {
         "method": "calibrated",
-        "preset": chosen.name,
+        "preset": base.name,
         "inverse_lambda": mean_lambda,
         "source": dict(source.provenance),
         "losses": [str(loss) for loss in found],
         "calibration": {
-            "task": task.name, "seed": seed, "first": first, "trials": trials, "rounds": len(history) - 1,
-            "max_rate_hz": None if np.isinf(limit) else float(limit), "score": history[at].score,
-            "curve_error": error, "units": units.as_dict(), "warnings": list(warnings),
-            "settings": {name: getattr(options[best], name) for name in SETTINGS},
-            **_ranges(units, low, high),
+            "task": task.name, "seed": seed, "first": first, "trials": trials, "rounds": len(chosen.history) - 1,
+            "max_rate_hz": None if np.isinf(limit) else float(limit), "score": chosen.score,
+            "curve_error": chosen.curve_error, "units": chosen.units.as_dict(), "warnings": list(warnings),
+            "settings": {name: getattr(chosen.preset, name) for name in SETTINGS},
+            "choices": [c.as_dict() for c in choices], "reason": reason,
+            "read_out": _read_out(chosen.history[chosen.best], chosen.units),
+            **_ranges(chosen.units, low, high),
         },
     }  # fmt: skip
     return Calibration(
-        network=build(source, options[best], units, provenance), inverse_lambda=mean_lambda, units=units,
-        history=tuple(history), best=at, curve_error=error, t_ref=options[best].t_ref, x_low=low, x_high=high,
-        losses=tuple(found), warnings=warnings, seconds=time.perf_counter() - started,
+        network=build(source, chosen.preset, chosen.units, provenance), inverse_lambda=mean_lambda, units=chosen.units,
+        history=chosen.history, best=chosen.best, curve_error=chosen.curve_error, t_ref=chosen.preset.t_ref, x_low=low,
+        x_high=high, choices=choices, reason=reason, losses=tuple(found), warnings=warnings,
+        seconds=time.perf_counter() - started,
     )  # fmt: skip
 
 
-def _start(
-    source: RateNetwork, observed: Observed, preset: Preset, worth: Array, max_rate_hz: float,
-    inverse_lambda: float | None, seed: int,
-) -> tuple[Units, float]:  # fmt: skip
-    """The plain match: units before the loop, and their curve error."""
-    n, alive = source.n_neurons, observed.alive
-    baseline = baselines(observed)
-    if inverse_lambda is None:
-        scale = inverse_lambdas(observed, preset, baseline, worth, max_rate_hz)
-    else:
-        scale = np.full(n, float(inverse_lambda))
-    over = np.where(alive, np.maximum(observed.r - baseline, 0).mean(axis=(0, 1)), 0.0)
-    x = samples(source, observed.x, over, scale, seed)[alive]
-    wanted = source.activation(x) - baseline[alive, None]
-    curve = _smooth(preset, float(np.sqrt(max(0.0, DITHER**2 - noise_of_v(preset) ** 2))))
-    gain, offset = np.zeros(n), np.full(n, preset.v_reset)  # of a unit that never moves: it stays silent
-    gain[alive], offset[alive], error = match(x, wanted, scale[alive], curve, preset.v_threshold)
-    units = Units(gain=gain, offset=offset, inverse_lambda=scale, baseline=baseline, tau_out=TAUS_OUT[2])
-    return units, float(np.sqrt((error**2).mean()))
+def _bounds(noise_sd: float | Range | None, t_ref: float | Range | None, lambdas: float | Range | None) -> Bounds:
+    return Bounds(
+        noise_sd=None if noise_sd is None else parse_range(noise_sd, "noise", "--noise 0:0.1"),
+        t_ref=None if t_ref is None else parse_range(t_ref, "t_ref", "--t-ref 0:0.002"),
+        inverse_lambda=parse_range(lambdas, "1/lambda", "--bracket 10:200") if isinstance(lambdas, tuple) else None,
+    )
 
 
-def _smooth(preset: Preset, sd: float) -> Curve:
-    return fi_curve(preset).smoothed(sd)
-
-
-def _t_refs(preset: Preset, asked: float | Sequence[float] | None) -> tuple[float, ...]:
-    if asked is None:
-        return tuple(dict.fromkeys((0.0, preset.t_ref)))
-    found = (float(asked),) if isinstance(asked, (int, float)) else tuple(float(t) for t in asked)
-    if not found:
-        raise SpikeportError("calibration: no refractory period to choose from, must be at least 1 value of t_ref")
-    return found
-
-
-def _check(trials: int, rounds: int, max_rate_hz: float | None, inverse_lambda: float | None) -> None:
+def _check(trials: int, rounds: int, max_rate_hz: float | None, single: float | None) -> None:
     """Refuse what cannot be asked for, all reasons at once."""
     problems = []
     if trials < 1:
         problems.append(f"trials: {trials}, must be at least 1: without trials nobody knows which x the units take")
     if rounds < 0:
         problems.append(f"rounds: {rounds}, must be 0 or more")
-    for name, value in (("max rate", max_rate_hz), ("1/lambda", inverse_lambda)):
+    for name, value in (("max rate", max_rate_hz), ("1/lambda", single)):
         if value is not None and not (np.isfinite(value) and value > 0):
             problems.append(f"{name}: {value} spikes/s, must be positive")
-    if max_rate_hz is not None and inverse_lambda is not None:
+    if max_rate_hz is not None and single is not None:
         problems.append("a budget and a 1/lambda: the one follows from the other, give one of them")
     if problems:
         raise SpikeportError("calibration cannot run with these settings", problems, hint="--max-rate 20 --trials 30")
@@ -214,25 +215,36 @@ def _mean_inverse_lambda(units: Units, observed: Observed) -> float:
 
 
 def _warnings(
-    units: Units, observed: Observed, preset: Preset, best: Round, limit: float, inverse_lambda: float | None
-) -> list[str]:
-    found = []
-    if best.mean_rate_hz > limit:
-        found.append(f"{best.mean_rate_hz:.3g} spikes/s a unit on the calibration trials, above the budget {limit:g}")
+    chosen: Tried, observed: Observed, limit: float, single: float | None, bounds: Bounds
+) -> list[str]:  # fmt: skip
+    found, units, preset = [], chosen.units, chosen.preset
+    best = chosen.history[chosen.best]
+    if best.expected_rate_hz > limit:
+        why = ""
+        if bounds.inverse_lambda is not None and (units.inverse_lambda <= bounds.inverse_lambda[0]).any():
+            why = f": 1/lambda may not be below {bounds.inverse_lambda[0]:g}"
+        found.append(
+            f"{best.expected_rate_hz:.3g} spikes/s a unit on trials of this task, above the budget {limit:g}{why}"
+        )
     if best.mean_rate_hz == 0:
-        found.append("the network is silent on every calibration trial")
-    if not best.score < 1:
+        found.append(SILENT)
+    elif not best.score < 1:
         found.append(
             f"the outputs miss the rate network's by {best.score:.2f} of their standard deviation on held-out "
             "calibration trials: a constant would do as well"
         )
-    peak = np.quantile(np.maximum(observed.r - units.baseline, 0), 0.999, axis=(0, 1)) * units.inverse_lambda
+    peak = np.maximum(observed.peak - units.baseline, 0) * units.inverse_lambda
     full = int((peak[observed.alive] > highest_rate(preset) * (1 + 1e-6)).sum())
-    if inverse_lambda is not None and full:
+    if single is not None and full:
         found.append(
             f"{full} units are asked for more than {highest_rate(preset):g} spikes/s at this step: a smaller 1/lambda"
         )
     return found
+
+
+def _read_out(best: Round, units: Units) -> dict[str, Any]:
+    """Was it learned again, and what did that give? Errors on held-out calibration trials."""
+    return {"learned": units.w_out is not None, "score": best.score, "own_score": best.own_score}
 
 
 def _ranges(units: Units, low: Array, high: Array) -> dict[str, list[float]]:

@@ -10,12 +10,15 @@ and the step of Gauss and Newton on (log gain, offset) makes e small in the mean
 phi(x'), not the rate network's r: a unit that answers its true input rightly is right, and corrects no other's fault.
 (Towards r, units correct each other's faults: on the third party's network that loop ran away within three rounds.)
 
+The read-out is learned again from what the units say in that run (readout.py), where that helps the trials that judge.
+
 score: root mean square between outputs and the rate network's noise-free ones, over the latter's standard deviation,
 on calibration trials that no correction sees.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +27,7 @@ import numpy as np
 from spikeport.convert.calibration.curves import Curve
 from spikeport.convert.calibration.match import gauss_newton
 from spikeport.convert.calibration.observed import Observed
+from spikeport.convert.calibration.readout import fit_readout, output_size, smoothed
 from spikeport.convert.calibration.units import Units, build
 from spikeport.convert.presets import Preset
 from spikeport.snn.blas import single_threaded
@@ -36,19 +40,32 @@ AS_GOOD = 1.05  # the longest tau_out whose score is within this factor of the b
 HELD_OUT = 3  # one calibration trial in so many judges, the others correct
 BETTER = 0.97  # of the best score so far: less is chance
 GIVE_UP = 2  # rounds that are no better
+ALONE = 2  # corrections before 1/lambda moves: at few spikes the plain match is far off, and so is its rate
+AIM = 0.93  # of the budget: where the next round's spikes should be
+SPENT = (0.85, 0.98)  # of the budget: within, no round moves 1/lambda; above, other trials may spend more than it
 _PRIOR = (0.3, 3.0)  # sd of a correction: of log gain, and of the offset in mV; against noise where spikes are few
 _MOST = (0.4, 3.0)  # of a round
+_FACTOR = (0.5, 2.0)  # by which a round may change the spikes that are asked for
+_SAME = 0.01  # relative change of 1/lambda below which units are full: none may fire more
+_MOST_ASKED = 4.0  # budgets: units that are full spend no more, whatever they are asked for
+
+Matched = Callable[[float], Units]  # the plain match for so many spikes/s a unit
 
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """A run of the loop. score: of the module; own_error: root mean square over units of their mean e; mean_error: of
-    their mean r' - r, against the rate network; mean_rate_hz: spikes/s a unit; tau_out: s."""
+    """A run of the loop. score: of the module, with the read-out learned again where that helps; own_score: with the
+    rate network's own; own_error: root mean square over units of their mean e; mean_error: of their mean r' - r,
+    against the rate network; mean_rate_hz: spikes/s a unit on the calibration trials; expected_rate_hz: the same on
+    many trials of the task; asked_hz: what the match was made for, if there is a budget; tau_out: s."""
 
     score: float
+    own_score: float
     own_error: float
     mean_error: float
     mean_rate_hz: float
+    expected_rate_hz: float
+    asked_hz: float | None
     tau_out: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -56,8 +73,18 @@ class Round:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Made:
+    """Units of a round; plain: the match that they were corrected from, made for asked_hz."""
+
+    units: Units
+    plain: Units
+    asked_hz: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Loop:
-    """What every round shares. curve: the units' f-I curve, smoothed, for derivatives alone."""
+    """What every round shares. curve: the units' f-I curve, smoothed, for derivatives alone.  weights: (n_trials,)
+    with which the calibration trials stand for many (budget.py), or None: all the same."""
 
     source: RateNetwork
     preset: Preset
@@ -67,25 +94,54 @@ class Loop:
     first: int
     damping: float = 0.4
     n_threads: int | None = None
+    weights: Array | None = None
+    refit: bool = True
 
-    def improve(self, units: Units, *, rounds: int, max_rate_hz: float) -> tuple[Units, list[Round]]:
-        """The best units of up to `rounds` corrections, and the history; too many spikes is worse than any score."""
+    def improve(self, matched: Matched, *, rounds: int, max_rate_hz: float) -> tuple[Units, list[Round], int]:
+        """The best units of up to `rounds` corrections, the history, and which round that was.
+
+        Where the best round spends too little or too much of the budget, the match is made again for more or fewer
+        spikes, and the corrections until then are put on top. Too many spikes are worse than any score; of rounds whose
+        scores differ by chance, one that spends SPENT of the budget.
+        """
         history: list[Round] = []
-        best, rank = units, (True, np.inf)
-        since = 0
+        made: list[_Made] = []
+        plain = matched(AIM * max_rate_hz)
+        now = _Made(units=plain, plain=plain, asked_hz=AIM * max_rate_hz)
+        since, full = 0, False
+        again_from: set[tuple[int, float]] = set()  # a best round that was matched again as it was, and for how many
         for number in range(rounds + 1):
-            said = self.run(units)
+            said = self.run(now.units)
             heard = self.heard(said)
-            found, tau_out = self._round(units, said, heard)
+            found, read = self._round(now.units, said, heard, now.asked_hz)
+            since = 0 if _is_better(found, history, max_rate_hz) else since + 1
             history.append(found)
-            now = (found.mean_rate_hz > max_rate_hz, found.score)
-            since = 0 if now < (rank[0], BETTER * rank[1]) else since + 1
-            if now < rank:
-                best, rank = replace(units, tau_out=tau_out), now
-            if number == rounds or since >= GIVE_UP:
+            made.append(replace(now, units=read))
+            best = _best(history, max_rate_hz)
+            asked = made[best].asked_hz if full else _asks(history, best, max_rate_hz)
+            moves = asked != made[best].asked_hz and (best, asked) not in again_from
+            if number == rounds or (since >= GIVE_UP and not moves):
                 break
-            units = self._corrected(units, said, heard)
-        return best, history
+            corrected = self._corrected(now.units, said, heard)
+            if moves:  # the best, as it was, with other spikes; where it is the latest, its correction comes along
+                origin = made[best] if best < number else replace(now, units=corrected)
+                again_from |= {(best, asked)} if best < number else set()
+                again = matched(asked)
+                full = bool(np.allclose(again.inverse_lambda, origin.plain.inverse_lambda, rtol=_SAME))
+                now = _Made(units=self._moved(origin.units, origin.plain, again), plain=again, asked_hz=asked)
+            else:
+                now = replace(now, units=corrected)
+        return made[best].units, history, best
+
+    def _moved(self, units: Units, plain: Units, again: Units) -> Units:
+        """`again` with the corrections that made `units` of `plain`: a factor of gain, and mV at the mean x."""
+        alive = self.observed.alive
+        middle = self.observed.quiet_x.mean(axis=(0, 1))
+        factor = np.where(alive, units.gain / np.where(alive, plain.gain, 1.0), 1.0)
+        shift = (units.offset + units.gain * middle) - (plain.offset + plain.gain * middle)
+        gain = again.gain * factor
+        offset = again.offset + again.gain * middle + shift - gain * middle
+        return replace(again, gain=gain, offset=np.where(alive, offset, again.offset))
 
     def run(self, units: Units) -> Array:
         """r' (time, batch, N) of the module, of the network with these units on all calibration trials."""
@@ -115,33 +171,38 @@ class Loop:
             x = new
         return found
 
-    def _round(self, units: Units, said: Array, heard: Array) -> tuple[Round, float]:
+    def _round(self, units: Units, said: Array, heard: Array, asked: float) -> tuple[Round, Units]:
+        """What a run did; and the units with the read-out that was best for it."""
         observed, source = self.observed, self.source
-        held = slice(min(_n_correct(said.shape[1]), said.shape[1] - 1), None)
+        taught = _n_correct(said.shape[1])
+        held = slice(min(taught, said.shape[1] - 1), None)
         scores = [self._score(said[:, held], tau) for tau in TAUS_OUT]
         good = [i for i, s in enumerate(scores) if s <= AS_GOOD * min(scores)]
         tau, score = (TAUS_OUT[good[-1]], scores[good[-1]]) if good else (TAUS_OUT[2], np.inf)
+        read = replace(units, tau_out=tau, w_out=None, b_out=None)
         own = (source.activation(heard) - said).mean(axis=(0, 1))
+        learned = score
+        if self.refit and np.isfinite(score):
+            fit = fit_readout(source, said, observed.quiet_outputs, tau, taught)
+            if fit.score < BETTER * score:
+                learned, read = fit.score, replace(read, w_out=fit.weight, b_out=fit.bias)
+        rates = ((said - units.baseline) * units.inverse_lambda).mean(axis=(0, 2))
         return Round(
-            score=score,
+            score=learned,
+            own_score=score,
             own_error=float(np.sqrt((own**2).mean())),
             mean_error=float(np.sqrt(((said - observed.quiet_r).mean(axis=(0, 1)) ** 2).mean())),
-            mean_rate_hz=float(((said - units.baseline) * units.inverse_lambda).mean()),
+            mean_rate_hz=float(rates.mean()),
+            expected_rate_hz=float(rates.mean() if self.weights is None else rates @ self.weights),
+            asked_hz=float(asked) if np.isfinite(asked) else None,
             tau_out=tau,
-        ), tau
+        ), read
 
     def _score(self, said: Array, tau: float) -> float:
         """Of a read-out of decay `tau`, bin by bin."""
         wanted = self.observed.quiet_outputs[:, -said.shape[1] :]
-        into = said @ self.source.w_out.T + self.source.b_out
-        keep = np.exp(-self.source.dt / tau)
-        o = np.empty(into.shape)
-        now = into[0]
-        for k in range(into.shape[0]):
-            now = keep * now + (1 - keep) * into[k]
-            o[k] = now
-        size = float(np.sqrt(((wanted - wanted.mean(axis=(0, 1))) ** 2).mean()))
-        return float(np.sqrt(((o - wanted) ** 2).mean())) / (size if size > 0 else 1.0)
+        o = smoothed(said @ self.source.w_out.T + self.source.b_out, tau, self.source.dt)
+        return float(np.sqrt(((o - wanted) ** 2).mean())) / output_size(wanted)
 
     def _corrected(self, units: Units, said: Array, heard: Array) -> Units:
         correct = slice(None, _n_correct(said.shape[1]))
@@ -163,6 +224,53 @@ class Loop:
         return replace(
             moved, gain=np.where(alive, moved.gain, units.gain), offset=np.where(alive, moved.offset, units.offset)
         )
+
+
+def _spends(made: Round, max_rate_hz: float) -> bool:
+    return SPENT[0] * max_rate_hz <= made.expected_rate_hz <= SPENT[1] * max_rate_hz
+
+
+def _rank(made: Round, max_rate_hz: float) -> tuple[bool, float]:
+    """Smaller is better: too many spikes are worse than any score."""
+    return made.expected_rate_hz > SPENT[1] * max_rate_hz, made.score
+
+
+def _is_better(made: Round, history: Sequence[Round], max_rate_hz: float) -> bool:
+    """By more than chance than all before."""
+    over, best = min((_rank(r, max_rate_hz) for r in history), default=(True, np.inf))
+    return _rank(made, max_rate_hz) < (over, BETTER * best)
+
+
+def _best(history: Sequence[Round], max_rate_hz: float) -> int:
+    """The index of the best rank; where all are over the budget, of the fewest spikes; see Loop.improve."""
+    ranks = [_rank(r, max_rate_hz) for r in history]
+    best = min(range(len(history)), key=lambda i: ranks[i])
+    if ranks[best][0]:
+        return min(range(len(history)), key=lambda i: history[i].expected_rate_hz)
+    as_good = [i for i, r in enumerate(history) if BETTER * r.score <= history[best].score and _spends(r, max_rate_hz)]
+    return min(as_good or [best], key=lambda i: history[i].score)
+
+
+def _asks(history: Sequence[Round], best: int, max_rate_hz: float) -> float:
+    """Spikes/s a unit to make the next match for, after the best round; as it was where that spends the budget.
+
+    The first corrections come ALONE: before them, units are not yet where they will be. Between one match that gave too
+    few and one that gave too many, the geometric middle: rates do not grow in proportion where a network has two
+    states.
+    """
+    asked = history[best].asked_hz
+    if asked is None:
+        return np.inf
+    found = history[best].expected_rate_hz / max_rate_hz
+    if SPENT[0] <= found <= SPENT[1] or len(history) <= ALONE:
+        return asked
+    tried = [(r.asked_hz, r.expected_rate_hz / max_rate_hz) for r in history[ALONE:] if r.asked_hz is not None]
+    few = max((a for a, share in tried if share < SPENT[0]), default=0.0)
+    many = min((a for a, share in tried if share > SPENT[1]), default=np.inf)
+    if 0 < few < many < np.inf:
+        return float(np.sqrt(few * many))
+    factor = AIM / found if found > 0 else _FACTOR[1]
+    return min(asked * float(np.clip(factor, *_FACTOR)), _MOST_ASKED * max_rate_hz)
 
 
 def _n_correct(trials: int) -> int:

@@ -11,24 +11,24 @@ from __future__ import annotations
 import numpy as np
 
 from spikeport.convert.calibration.curves import Curve
+from spikeport.convert.calibration.observed import QUANTILES
 from spikeport.snn.neurons import Array
 from spikeport.snn.rate import RateNetwork
 
-QUANTILES = 32
 COARSE = 8  # of them on the grid
 STEPS = 20
 _GAINS = np.geomspace(0.1, 60.0, 20)  # mV per standard deviation of x
 _OFFSETS = np.concatenate([np.linspace(-12.0, 12.0, 33), np.geomspace(14.0, 150.0, 10)])  # mV from the threshold
 
 
-def samples(source: RateNetwork, x: Array, mean_over: Array, inverse_lambda: Array, seed: int) -> Array:
-    """(N, QUANTILES): what x takes in the spiking network. x: (time, batch, N); mean_over: (N,) mean max(r - b, 0)."""
+def samples(source: RateNetwork, quantiles: Array, mean_over: Array, inverse_lambda: Array, seed: int) -> Array:
+    """(N, q): what x takes in the spiking network. quantiles: (N, q) of x; mean_over: (N,) mean max(r - b, 0)."""
     from scipy.special import ndtri  # here, because importing it takes long
 
-    levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    levels = (np.arange(quantiles.shape[1]) + 0.5) / quantiles.shape[1]
     sd = np.sqrt((source.w_rec**2) @ (mean_over / inverse_lambda) / (2 * source.tau))
     swing = ndtri(np.random.default_rng(seed).permutation(levels))  # shuffled: independent of the quantiles of x
-    return np.asarray(np.quantile(x, levels, axis=(0, 1)).T + sd[:, None] * swing, dtype=np.float64)
+    return np.asarray(quantiles + sd[:, None] * swing, dtype=np.float64)
 
 
 def match(x: Array, wanted: Array, inverse_lambda: Array, curve: Curve, threshold: float) -> tuple[Array, Array, Array]:

@@ -36,25 +36,34 @@ SETTINGS = ("dt", "t_ref", "noise_sd")  # of a preset, that calibration may be t
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Units:
     """What calibration chooses, per unit (N,): gain mV per unit of x, offset mV (the drive at x = 0), inverse_lambda
-    spikes/s per unit of r, baseline (the r that stands for silence); and tau_out s, the read-out's decay."""
+    spikes/s per unit of r, baseline (the r that stands for silence); tau_out s, the read-out's decay; and w_out
+    (n_outputs, N), b_out (n_outputs,) in place of the rate network's, where the read-out was learned again."""
 
     gain: Array
     offset: Array
     inverse_lambda: Array
     baseline: Array
     tau_out: float
+    w_out: Array | None = None
+    b_out: Array | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain numbers, for a network's provenance."""
         arrays = {name: getattr(self, name).tolist() for name in ("gain", "offset", "inverse_lambda", "baseline")}
-        return {**arrays, "tau_out": self.tau_out}
+        read = {n: a.tolist() for n, a in (("w_out", self.w_out), ("b_out", self.b_out)) if a is not None}
+        return {**arrays, "tau_out": self.tau_out, **read}
 
     @classmethod
     def from_dict(cls, said: Mapping[str, Any]) -> Units:
         arrays = {
             name: np.array(said[name], dtype=np.float64) for name in ("gain", "offset", "inverse_lambda", "baseline")
         }
-        return cls(**arrays, tau_out=float(said["tau_out"]))
+        read = {name: np.array(said[name], dtype=np.float64) for name in ("w_out", "b_out") if name in said}
+        return cls(**arrays, tau_out=float(said["tau_out"]), **read)
+
+    def read_out(self, source: RateNetwork) -> tuple[Array, Array]:
+        """(w_out, b_out) that read r' = baseline + z / inverse_lambda."""
+        return source.w_out if self.w_out is None else self.w_out, source.b_out if self.b_out is None else self.b_out
 
 
 def build(source: RateNetwork, preset: Preset, units: Units, provenance: Mapping[str, Any]) -> SpikingNetwork:
@@ -64,7 +73,8 @@ def build(source: RateNetwork, preset: Preset, units: Units, provenance: Mapping
     out = DoubleExponential(tau_rise=preset.tau_rise, tau_decay=units.tau_out)
     spike, held = _dc_gains(preset, synapse, n)
     table = synapse_table(get_integrator(preset.integrator), out, np.array([preset.tau_mem]), preset.dt)  # all alike
-    w_out = source.w_out / units.inverse_lambda
+    read, read_bias = units.read_out(source)
+    w_out = read / units.inverse_lambda
     constant = units.gain * (source.b_rec + source.w_rec @ units.baseline) / held
     population = Population(
         name="rec",
@@ -93,7 +103,7 @@ def build(source: RateNetwork, preset: Preset, units: Units, provenance: Mapping
                 name="out",
                 source="rec",
                 weight=w_out / discrete_area(table.D, table.jump, preset.dt),
-                bias=source.b_out + source.w_out @ units.baseline,
+                bias=read_bias + read @ units.baseline,
                 synapse=out,
             ),
         ),

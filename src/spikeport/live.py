@@ -1,0 +1,340 @@
+"""A loop from a file: read, check all of it, build its parts, run it. What a part may say is in live_parts.py.
+
+    live = load("loop.yaml")          every problem of the file and of the parts, at once
+    outcome = live.run(10_000)        the Summary, what the guard says, where the record is
+
+The file names numbers, words and other files, and runs nothing: a source, a sink or a device of one's own, and a
+function from outputs to stimuli, are given to the classes in a program.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spikeport.live_decoder import load_decoder
+from spikeport.live_guard import Crossings, GuardedSink, read_stimuli
+from spikeport.live_parts import (
+    AROUND,
+    CLOCKS,
+    DECODER,
+    GUARD,
+    POLICY,
+    PYTHON_ONLY,
+    RECORD,
+    SINKS,
+    SOURCES,
+    TOP,
+    Given,
+    Part,
+)
+from spikeport.live_subject import figures
+from spikeport.loop.clocks import RealTime, WallClock, timer_floor
+from spikeport.loop.configuration import Fields, Problems, as_it_is, check, kind_of, nearest, read_file
+from spikeport.loop.guard.console import GuardProcess
+from spikeport.loop.guard.limits import SPECS, Limits
+from spikeport.loop.guard.process import DRY_RUN
+from spikeport.loop.guard.sink import GuardSink
+from spikeport.loop.guard.watchdog import WATCH_SPECS, WatchLimits
+from spikeport.loop.loop import Loop
+from spikeport.loop.policies import Policy
+from spikeport.loop.record.outside import ProcessRecorder
+from spikeport.loop.summary import Summary, versions
+from spikeport.snn.errors import RefusedError, SpikeportError
+from spikeport.snn.writing import check_writable
+
+_NAMED = re.compile(r"(\w+)(?:: | )(.*)", re.DOTALL)  # how a part begins the line of a problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guarded:
+    """The section `guard`, read."""
+
+    limits: Limits
+    watch: WatchLimits
+    stimuli: Crossings
+    log: Path
+    when_tripped: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A run. guard: its status when the loop was over, None without one.  subject: how a simulated one did."""
+
+    summary: Summary
+    record: Path | None
+    guard: Mapping[str, Any] | None
+    subject: Mapping[str, Any] | None
+
+    @property
+    def holds(self) -> bool:
+        """No policy had to end it, the guard did not trip, and every sum is right."""
+        ended = self.summary.ended.startswith(("overload", "lost data"))
+        tripped = self.guard is not None and self.guard["state"] == "tripped"
+        return not (ended or tripped or self.summary.imbalances())
+
+    def as_dict(self) -> dict[str, Any]:
+        guard = None if self.guard is None else {k: v for k, v in self.guard.items() if k != "id"}
+        record = None if self.record is None else str(self.record)
+        return {**self.summary.as_dict(), "record": record, "guard": guard, "subject": self.subject}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """A loop that was built from a file. kinds: of its parts, for people."""
+
+    loop: Loop
+    kinds: Mapping[str, str]
+    record: Path | None
+    guard: Guarded | None
+
+    def run(
+        self,
+        n_ticks: int | None = None,
+        *,
+        stop: threading.Event | None = None,
+        arm: str = "",
+        device: str = DRY_RUN,
+        announce: Callable[[str], None] = lambda line: None,
+    ) -> Outcome:
+        """Run until n_ticks, the source's end, `stop`, or Ctrl-C. announce: is told once that the loop runs, and where.
+
+        arm: who arms the guard.  device: DRY_RUN, or "module:Class" of a stimulator, which runs in the guard's process.
+        """
+        if self.guard is None:
+            if arm or device != DRY_RUN:
+                raise SpikeportError("a guard is to be armed, but the file has no section `guard`")
+            return self._outcome(self._go(n_ticks, stop, announce), None)
+        if not arm:
+            raise SpikeportError("guard: nobody arms it", hint='--arm "A. Name"   (the name of who answers for it)')
+        made = GuardProcess.start(
+            self.guard.limits, self.guard.watch, log=self.guard.log, device=device, versions=versions()
+        )
+        with ExitStack() as parts:
+            process = parts.enter_context(made)
+            process.console.arm(by=arm)
+            guard = GuardSink(process.link, self.guard.stimuli, when_tripped=self.guard.when_tripped)
+            sink, self.loop.sink = self.loop.sink, GuardedSink(guard, self.loop.sink)
+            parts.callback(setattr, self.loop, "sink", sink)
+            try:
+                summary = self._go(n_ticks, stop, announce)
+            except SpikeportError as error:
+                if process.console.status()["state"] == "tripped":
+                    raise RefusedError(error.what, error.problems, hint=error.hint) from error
+                raise
+            return self._outcome(summary, process.console.status())
+
+    def _outcome(self, summary: Summary, guard: Mapping[str, Any] | None) -> Outcome:
+        return Outcome(summary=summary, record=self.record, guard=guard, subject=figures(self.loop.source))
+
+    def _go(self, n_ticks: int | None, stop: threading.Event | None, announce: Callable[[str], None]) -> Summary:
+        said = False
+
+        def asked() -> bool:
+            nonlocal said
+            if not said:  # the first tick: every part is open, and knows its port
+                said = True
+                announce(self._where())
+            return stop is not None and stop.is_set()
+
+        return self.loop.run(n_ticks, stop=asked)
+
+    def _where(self) -> str:
+        found = []
+        for name in ("source", "sink"):
+            address = getattr(getattr(self.loop, name), "address", "")
+            found.append(f"{name} {self.kinds[name]}" + (f" {address}" if address else ""))
+        return f"running: {', '.join(found)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `--check` says."""
+        loop = self.loop
+        return {
+            "period_s": loop.period_ns / 1e9,
+            **{name: dict(getattr(loop, name).describe()) for name in ("decoder", "source", "sink", "clock")},
+            "policy": loop.policy.as_dict(),
+            "record": None if self.record is None else str(self.record),
+            "guard": None if self.guard is None else {"sites": list(self.guard.limits.sites),
+                                                      "limits": self.guard.limits.digest(),
+                                                      "log": str(self.guard.log)},
+        }  # fmt: skip
+
+
+def load(path: str | os.PathLike[str], *, overwrite: bool = False) -> Live:
+    """Build the loop that a file says. SpikeportError: everything that is wrong with it, each with its place.
+
+    overwrite: the record may replace a file, whatever the file says.
+    """
+    values, problems = read_file(path)
+    return _Builder(Path(path), values, problems, overwrite).build()
+
+
+def measure_floor(
+    ticks: int,
+    period: float,
+    *,
+    fifo_priority: int | None = None,
+    cpus: tuple[int, ...] | None = None,
+    lock_memory: bool = False,
+    spin_us: float = 0.0,
+) -> dict[str, Any]:
+    """How late empty ticks start on this box, with what is asked of the system; period: s."""
+    if not (math.isfinite(period) and period > 0):
+        raise SpikeportError(f"period {period} s, must be positive", hint="--period 0.001")
+    spin = round(spin_us * 1000) if math.isfinite(spin_us) else -1
+    clock = WallClock(RealTime(fifo_priority=fifo_priority, cpus=cpus, lock_memory=lock_memory, spin_ns=spin))
+    clock.begin()
+    try:
+        found, described = timer_floor(clock, ticks, period), dict(clock.describe())
+    finally:
+        clock.end()
+    return {"ticks": ticks, "period_s": period, "unit": "ns", "timer_floor": found.as_dict(), "clock": described}
+
+
+class _Builder:
+    """One file on its way to a loop; what is wrong is gathered."""
+
+    def __init__(self, path: Path, values: dict[str, Any], problems: Problems, overwrite: bool) -> None:
+        self.path, self.values, self.problems, self.overwrite = path, values, problems, overwrite
+        self.folder = path.parent
+        self.top = check(values, TOP, "", problems)
+        self.period = float(self.top.get("period", 0.0))
+        self.parts: dict[str, Any] = {}
+        self.kinds: dict[str, str] = {}
+
+    def build(self) -> Live:
+        decoder = self.decoder()
+        self.given = {"n_inputs": getattr(decoder, "n_inputs", 1), "n_outputs": getattr(decoder, "n_outputs", 1)}
+        made = {name: self.kind(name, table) for name, table in
+                (("source", SOURCES), ("sink", SINKS), ("clock", CLOCKS))}  # fmt: skip
+        policy = self.plain("policy", POLICY, Policy.of)
+        recorder, guard = self.recorder(), self.guard(None if decoder is None else decoder.n_outputs)
+        self.together()
+        loop = None
+        if not self.problems.found and decoder is not None:
+            header = {"configuration": self.values}
+            options = {"period": self.period, "floor_ticks": self.top.get("floor_ticks", 0), "header": header}
+            arguments = (made["source"], decoder, made["sink"], made["clock"], policy, recorder)
+            loop = self.tried("loop", {}, lambda: Loop(*arguments, **options))
+        if loop is None:
+            found = self.problems.found
+            raise SpikeportError(
+                f"{self.path}: {len(found)} problem{'s' if len(found) > 1 else ''}", found, hint="docs/live.md"
+            )
+        return Live(loop=loop, kinds=self.kinds, record=None if recorder is None else recorder.path, guard=guard)
+
+    def decoder(self) -> Any:
+        if "decoder" not in self.top:
+            return None
+        before = len(self.problems.found)
+        values = check(self.top["decoder"], {**DECODER, **AROUND}, "decoder", self.problems)
+        shadow, smoothing = (values.pop(name, None) for name in AROUND)
+        if shadow is not None:
+            shadow = {"network": shadow} if isinstance(shadow, str) else shadow
+            shadow = check(shadow, DECODER, "decoder.shadow", self.problems)
+        if len(self.problems.found) > before or not self.period:
+            return None
+        more = {"shadow": shadow, "smoothing": smoothing}
+        return self.tried("decoder", DECODER, lambda: load_decoder(values, self.folder, self.period, **more))
+
+    def kind(self, name: str, table: Mapping[str, Part]) -> Any:
+        """A source, a sink or a clock."""
+        if name not in self.top:
+            return None
+        before, values = len(self.problems.found), self.top[name]
+        kind = kind_of(values, table, name, self.problems, PYTHON_ONLY)
+        if not kind:
+            return None
+        part, self.kinds[name] = table[kind], kind
+        found = check({k: v for k, v in values.items() if k != "kind"}, part.fields, name, self.problems)
+        if part.missing():
+            self.problems.add(f"{name}.kind", f"'{kind}' {part.missing()}")
+        if len(self.problems.found) > before:
+            return None
+        given = Given(found, self.folder, self.period, **self.given, source=self.parts.get("source"))
+        self.parts[name] = self.tried(name, part.fields, lambda: part.make(given))
+        return self.parts[name]
+
+    def plain(self, name: str, fields: Fields, make: Callable[[dict[str, Any]], Any]) -> Any:
+        """A section without kinds."""
+        if name not in self.top or self.top[name] is None:
+            return None
+        before = len(self.problems.found)
+        values = check(self.top[name], fields, name, self.problems)
+        return None if len(self.problems.found) > before else self.tried(name, fields, lambda: make(values))
+
+    def recorder(self) -> Any:
+        def make(values: dict[str, Any]) -> ProcessRecorder:
+            if self.overwrite:
+                values["overwrite"] = True
+            return ProcessRecorder(self.folder / Path(values.pop("path")).expanduser(), **values)
+
+        return self.plain("record", RECORD, make)
+
+    def guard(self, n_outputs: int | None) -> Guarded | None:
+        given = self.top.get("guard")
+        if given is None:
+            return None
+        if isinstance(given, dict) and "device" in given:
+            self.problems.add("guard.device", "a file runs nothing; --device module:Class of the command line does")
+            given = {name: value for name, value in given.items() if name != "device"}
+        before = len(self.problems.found)
+        values = check(given, GUARD, "guard", self.problems)
+        limits = watch = None
+        if "limits" in values:
+            limits = self.numbers("guard.limits", SPECS, values["limits"], Limits)
+        if "watch" in values:
+            watch = self.numbers("guard.watch", WATCH_SPECS, values["watch"], WatchLimits)
+        stimuli = Crossings(())
+        if "stimuli" in values:
+            stimuli = read_stimuli(values["stimuli"], "guard.stimuli", self.problems, n_outputs)
+        log = self.folder / Path(values.get("log", "")).expanduser()
+        if "log" in values:
+            self.tried("guard.log", {}, lambda: check_writable(log))
+        if len(self.problems.found) > before or limits is None or watch is None:
+            return None
+        return Guarded(limits=limits, watch=watch, stimuli=stimuli, log=log, when_tripped=values["when_tripped"])
+
+    def numbers(self, where: str, known: Mapping[str, Any], given: Any, make: Callable[..., Any]) -> Any:
+        """Limits, which say themselves what is missing and wrong."""
+        if not isinstance(given, dict):
+            self.problems.add(where, f"must be names and numbers: {', '.join(known)}")
+            return None
+        before = len(self.problems.found)
+        for name in given.keys() - known.keys():
+            self.problems.add(f"{where}.{name}", f"unknown, {nearest(name, known)}")
+        fields = dict.fromkeys(known, as_it_is)
+        found = self.tried(where, fields, lambda: make(**{n: v for n, v in given.items() if n in known}))
+        return None if len(self.problems.found) > before else found
+
+    def together(self) -> None:
+        """What does not go together."""
+        if self.kinds.get("clock") != "virtual":
+            return
+        for name, table in (("source", SOURCES), ("sink", SINKS)):
+            kind = self.kinds.get(name)
+            if kind is not None and table[kind].live:
+                self.problems.add("clock.kind", f"'virtual' waits for nothing, and a {name} '{kind}' takes real time")
+        if self.top.get("guard") is not None:
+            self.problems.add("clock.kind", "'virtual', but the guard's process reads the machine's: a clock jump")
+
+    def tried(self, where: str, fields: Mapping[str, Any], make: Callable[[], Any]) -> Any:
+        """What `make` gives, or None and its problems, each at the name that it begins with."""
+        try:
+            return make()
+        except SpikeportError as error:
+            hint = f" ({error.hint})" if error.hint and not error.problems else ""
+            for line in error.problems or (error.what + hint,):
+                named = _NAMED.match(line)
+                if named is not None and named[1] in fields:
+                    self.problems.add(f"{where}.{named[1]}", named[2])
+                else:
+                    self.problems.add(where, line)
+            return None

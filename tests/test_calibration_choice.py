@@ -1,0 +1,288 @@
+"""What calibration chooses within bounds, how it spends its budget, and the read-out that it learns again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import follower, write_trials
+
+from spikeport.bounds import LONGEST, bounds_of
+from spikeport.convert.calibration import calibrate
+from spikeport.convert.calibration.bounds import Bounds, parse_range
+from spikeport.convert.calibration.budget import inverse_lambdas, trial_weights
+from spikeport.convert.calibration.choose import TIE, Tried, _least
+from spikeport.convert.calibration.loop import ALONE, SPENT, Round, _asks, _best
+from spikeport.convert.calibration.observed import Observed
+from spikeport.convert.calibration.readout import fit_readout, smoothed
+from spikeport.convert.calibration.units import Units, build
+from spikeport.convert.presets import PRESETS
+from spikeport.snn.engine import simulate
+from spikeport.snn.errors import SpikeportError
+from spikeport.snn.rate import RateNetwork, simulate_rate
+from spikeport.snn.tasks import FileTask, get_task
+
+CHIP = replace(PRESETS["standard"], dt=1e-3, noise_sd=0.0, t_ref=0.0)
+SOURCE = follower(12)
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> FileTask:
+    return write_trials(tmp_path_factory.mktemp("trials") / "t.npz", n=24)
+
+
+# ---- bounds
+
+
+@settings(deadline=None)
+@given(low=st.floats(0, 1), width=st.floats(0, 1))
+def test_every_candidate_is_within_the_bounds_and_both_ends_are_tried(low: float, width: float) -> None:
+    found = Bounds(noise_sd=(low, low + width)).noises(CHIP)
+    assert found[0] == low
+    assert found[-1] == low + width
+    assert all(low <= v <= low + width for v in found)
+
+
+@settings(deadline=None)
+@given(high=st.floats(0, 0.02), dt=st.sampled_from([5e-5, 1e-3]))
+def test_no_two_refractory_periods_are_equally_many_steps(high: float, dt: float) -> None:
+    found = Bounds(t_ref=(0.0, high)).t_refs(replace(CHIP, dt=dt))
+    steps = [int(np.floor(t / dt + 0.5)) for t in found]
+    assert len(set(steps)) == len(steps)
+    assert 1 <= len(found) <= 3
+
+
+@pytest.mark.parametrize(("text", "pair"), [("0.1", (0.1, 0.1)), ("0:0.1", (0.0, 0.1)), (0.2, (0.2, 0.2))])
+def test_a_range_is_one_number_or_two(text: Any, pair: tuple[float, float]) -> None:
+    assert parse_range(text, "noise", "--noise 0:0.1") == pair
+
+
+def test_what_is_no_range_is_refused() -> None:
+    with pytest.raises(SpikeportError, match=r"noise '1:2:3': must be a number, or LOW:HIGH"):
+        parse_range("1:2:3", "noise", "--noise 0:0.1")
+
+
+def test_every_candidate_is_reported_and_the_choice_has_its_reason(task: FileTask) -> None:
+    found = calibrate(
+        SOURCE, task, trials=12, rounds=1, preset=CHIP, noise_sd=(0.0, 0.4), t_ref=(0.0, 0.002), n_threads=1
+    )
+    assert {(c.noise_sd, c.t_ref) for c in found.choices} == {
+        (s, t) for s in (0.0, 0.2, 0.4) for t in (0, 0.001, 0.002)
+    }
+    ran = [c for c in found.choices if c.score is not None]
+    assert {c.noise_sd for c in ran} == {0.0, 0.2, 0.4}
+    (chosen,) = [c for c in found.choices if c.chosen]
+    assert {c.t_ref for c in ran if c.noise_sd == chosen.noise_sd} == {0.0, 0.001, 0.002}
+    assert chosen.score is not None
+    assert chosen.score <= TIE * min(c.score for c in ran if c.score is not None)
+    assert (found.t_ref, float(np.max(found.network.populations[0].noise_sd))) == (chosen.t_ref, chosen.noise_sd)
+    assert found.reason.startswith(f"noise {chosen.noise_sd:g} mV a step, t_ref {chosen.t_ref * 1e3:g} ms: ")
+    kept = json.loads(json.dumps(dict(found.network.provenance)))["calibration"]
+    assert len(kept["choices"]) == 9
+    assert kept["reason"] == found.reason
+
+
+def made(noise: float, score: float, hz: float = 10.0) -> Tried:
+    one = Round(score=score, own_score=score, own_error=0, mean_error=0, mean_rate_hz=hz, expected_rate_hz=hz,
+                asked_hz=hz, tau_out=0.02)  # fmt: skip
+    return Tried(preset=replace(CHIP, noise_sd=noise), curve_error=0.0, units=None, history=(one,), best=0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("tried", "noise"),
+    [
+        ([made(0.0, 0.104), made(0.1, 0.1)], 0.0),  # within chance: the smaller noise
+        ([made(0.0, 0.2), made(0.1, 0.1)], 0.1),
+        ([made(0.0, 0.2), made(0.1, 0.1, hz=30.0)], 0.0),  # over the budget is worse than any error
+        ([made(0.0, np.inf), made(0.1, np.inf)], 0.0),
+    ],
+)
+def test_the_least_error_within_the_budget_wins_and_ties_go_to_the_smaller_noise(
+    tried: list[Tried], noise: float
+) -> None:
+    assert _least(tried, 20.0).preset.noise_sd == noise
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**31), low=st.floats(1.0, 50.0), width=st.floats(1.0, 20.0))
+def test_no_unit_leaves_the_bounds_of_its_inverse_lambda(seed: int, low: float, width: float) -> None:
+    rng = np.random.default_rng(seed)
+    r = rng.random((20, 3, 8)) * 0.3
+    seen = Observed(trials=None, x=r, r=r, quiet_x=r, quiet_r=r, quiet_outputs=r[:, :, :1],  # type: ignore[arg-type]
+                    alive=np.ones(8, dtype=bool), warnings=())  # fmt: skip
+    found = inverse_lambdas(seen, CHIP, np.zeros(8), rng.uniform(0.2, 5.0, 8), 10.0, (low, low * width))
+    assert (found >= low * (1 - 1e-12)).all()
+    assert (found <= low * width * (1 + 1e-12)).all()
+
+
+def test_bounds_that_cost_too_many_spikes_are_a_warning_with_the_reason(task: FileTask) -> None:
+    found = calibrate(SOURCE, task, trials=8, rounds=1, preset=CHIP, max_rate_hz=2.0, inverse_lambda=(200.0, 300.0))
+    (warning,) = [w for w in found.warnings if "above the budget 2" in w]
+    assert "1/lambda may not be below 200" in warning
+
+
+@pytest.mark.parametrize(("target", "dt", "noise", "longest"), [
+    ("engine", 1e-3, 0.1, LONGEST), ("loihi", 1e-3, 0.0, LONGEST),
+    ("loihi", 5e-5, 0.0, 62 * 5e-5),  # refractDelay counts at most 62 steps
+])  # fmt: skip
+def test_a_target_sets_the_bounds_by_its_own_check(target: str, dt: float, noise: float, longest: float) -> None:
+    found = bounds_of(target, dt=dt)
+    assert found.noise_sd == (0.0, noise)
+    assert found.t_ref == (0.0, pytest.approx(longest))
+
+
+# ---- the budget
+
+
+def rounds_of(*said: tuple[float, float, float]) -> list[Round]:
+    """(score, expected spikes/s, asked)."""
+    return [Round(score=s, own_score=s, own_error=0, mean_error=0, mean_rate_hz=hz, expected_rate_hz=hz, asked_hz=asked,
+                  tau_out=0.02) for s, hz, asked in said]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("history", "best"),
+    [
+        (rounds_of((0.3, 9, 9), (0.2, 7, 9)), 1),
+        (rounds_of((0.2, 7, 9), (0.205, 9, 9)), 1),  # within chance: the one that spends the budget
+        (rounds_of((0.1, 10.5, 9), (0.4, 5, 9)), 1),  # too many spikes are worse than any score
+        (rounds_of((0.1, 12, 9), (0.4, 11, 9)), 1),  # all over: the fewest
+    ],
+)
+def test_the_best_round_is_within_the_budget(history: list[Round], best: int) -> None:
+    assert _best(history, 10.0) == best
+
+
+@settings(deadline=None)
+@given(few=st.floats(1.0, 8.0), many=st.floats(10.0, 30.0))
+def test_between_too_few_spikes_and_too_many_the_next_match_is_asked_for_what_is_between(
+    few: float, many: float
+) -> None:
+    first = [(0.5, 1.0, 9.3)] * ALONE
+    history = rounds_of(*first, (0.3, few, 9.3), (0.2, many, 15.0))
+    assert _asks(history, ALONE, 10.0) == pytest.approx(np.sqrt(9.3 * 15.0))
+    spent = rounds_of(*first, (0.3, 9.0, 12.0))
+    assert _asks(spent, ALONE, 10.0) == 12.0
+
+
+def test_the_first_corrections_come_alone() -> None:
+    first = [(0.5, 1.0, 9.3)] * (ALONE + 1)
+    for n in range(1, ALONE + 1):
+        assert _asks(rounds_of(*first[:n]), 0, 10.0) == 9.3
+    assert _asks(rounds_of(*first), 0, 10.0) > 9.3
+
+
+def test_the_budget_is_spent(task: FileTask) -> None:
+    found = calibrate(follower(20), task, trials=16, max_rate_hz=30.0, preset=CHIP, n_threads=1)
+    assert SPENT[0] * 30 <= found.mean_rate_hz <= 30
+    assert found.budget_spent == pytest.approx(found.mean_rate_hz / 30)
+    assert found.budget_left is None
+
+
+def test_a_budget_that_no_unit_can_spend_is_left_with_the_reason(task: FileTask) -> None:
+    found = calibrate(SOURCE, task, trials=8, rounds=3, preset=CHIP, max_rate_hz=1e4, n_threads=1)
+    assert found.budget_spent is not None
+    assert found.budget_spent < SPENT[0]
+    assert found.budget_left is not None
+
+
+def test_trials_weigh_as_often_as_the_task_has_their_kind() -> None:
+    task = get_task("go-nogo")
+    trials = task.trials(30, seed=0)
+    weights = trial_weights(task, trials, 0)
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights[trials.labels == 1].sum() == pytest.approx(0.5, abs=0.05)
+    assert trials.labels.mean() != pytest.approx(0.5, abs=0.02)
+
+
+def test_trials_that_do_not_repeat_weigh_the_same(task: FileTask) -> None:
+    np.testing.assert_allclose(trial_weights(task, task.trials(8, seed=0), 0), 1 / 8)
+    integration = get_task("integration")
+    weights = trial_weights(integration, integration.trials(5, seed=0), 0)
+    assert weights.min() > 0
+    assert weights.sum() == pytest.approx(1.0)
+
+
+# ---- the read-out
+
+
+def reader(w_out: np.ndarray) -> RateNetwork:
+    return follower(4, w_out=w_out, b_out=np.array([0.3]))
+
+
+def test_a_read_out_that_was_scaled_and_shifted_is_found_again() -> None:
+    rng = np.random.default_rng(0)
+    true = np.array([[1.0, -2.0, 0.0, 3.0]])
+    r = rng.random((200, 9, 4))
+    said = 0.5 * r + 0.1  # what units say is half their rate and a constant
+    wanted = smoothed(r, 0.02, 0.005) @ true.T + 0.3
+    found = fit_readout(reader(true), said, wanted, 0.02, 6)
+    assert found.score < 0.1 * found.own_score
+    np.testing.assert_allclose(found.weight, 2 * true, atol=0.1)
+    assert found.weight[0, 2] == 0.0  # what is not read stays unread
+
+
+def test_a_read_out_that_is_right_is_left_alone() -> None:
+    rng = np.random.default_rng(1)
+    true = np.array([[1.0, -2.0, 0.5, 3.0]])
+    said = rng.random((100, 6, 4))
+    wanted = smoothed(said, 0.02, 0.005) @ true.T + 0.3
+    found = fit_readout(reader(true), said, wanted, 0.02, 4)
+    assert found.ridge == np.inf
+    np.testing.assert_array_equal(found.weight, true)
+
+
+def test_the_ridge_solution_is_that_of_an_independent_least_squares() -> None:
+    """Ridge regression is least squares with rows sqrt(penalty) I below."""
+    rng = np.random.default_rng(2)
+    source = reader(np.array([[1.0, 1.0, 1.0, 1.0]]))
+    said = rng.random((60, 5, 4))
+    wanted = said @ np.array([[0.5, 2.0, -1.0, 1.0]]).T + 0.2 * rng.normal(size=(60, 5, 1))
+    found = fit_readout(source, said, wanted, 0.005, 3)
+    s = smoothed(said, 0.005, 0.005)
+    taught = s[:, :3].reshape(-1, 4)
+    missing = (wanted - s @ source.w_out.T - source.b_out)[:, :3].reshape(-1, 1)
+    a, y = taught - taught.mean(axis=0), missing - missing.mean(axis=0)
+    penalty = found.ridge * (a**2).sum(axis=0).mean()
+    stacked = np.vstack([a, np.sqrt(penalty) * np.eye(4)])
+    change = np.linalg.lstsq(stacked, np.vstack([y, np.zeros((4, 1))]), rcond=None)[0]
+    np.testing.assert_allclose(found.weight, source.w_out + change.T, rtol=1e-8)
+    np.testing.assert_allclose((wanted - s @ found.weight.T - found.bias)[:, :3].mean(), 0.0, atol=1e-12)
+
+
+def test_a_single_trial_teaches_no_read_out() -> None:
+    said = np.random.default_rng(3).random((50, 1, 4))
+    found = fit_readout(reader(np.ones((1, 4))), said, said[:, :, :1], 0.02, 1)
+    assert found.ridge == np.inf
+
+
+def test_units_come_back_from_their_provenance_with_the_read_out(task: FileTask) -> None:
+    found = calibrate(SOURCE, task, trials=12, rounds=1, preset=CHIP)
+    assert found.units.w_out is not None
+    said = json.loads(json.dumps(found.units.as_dict()))
+    again = build(SOURCE, CHIP, Units.from_dict(said), {})
+    np.testing.assert_array_equal(again.readouts[0].weight, found.network.readouts[0].weight)
+    np.testing.assert_array_equal(again.readouts[0].bias, found.network.readouts[0].bias)
+    plain = calibrate(SOURCE, task, trials=12, rounds=1, preset=CHIP, refit=False)
+    assert plain.units.w_out is None
+    assert "w_out" not in plain.units.as_dict()
+
+
+def test_learning_the_read_out_again_makes_the_outputs_better_on_trials_that_it_never_saw(
+    task: FileTask, tmp_path: Path
+) -> None:
+    part = write_trials(tmp_path / "fresh.npz", n=20, seed=7).trials(20, seed=0)
+    wanted = simulate_rate(SOURCE, part.inputs, with_noise=False).outputs
+
+    def error(refit: bool) -> float:
+        network = calibrate(SOURCE, task, trials=16, max_rate_hz=10.0, preset=CHIP, refit=refit, n_threads=1).network
+        o = simulate(network, part.inputs).outputs["out"].reshape(40, 5, 20, 1).mean(axis=1)
+        return float(np.sqrt(((o - wanted) ** 2).mean()))
+
+    assert error(True) < 0.95 * error(False)

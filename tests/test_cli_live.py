@@ -1,0 +1,231 @@
+"""`spikeport live` in real processes: run, Ctrl-C, kill -9, the record, its replay, and what a file must not say."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from live_cases import LOOP, answer, call, listening, producing, running, write_loop
+from require import need
+from small_models import follower
+
+from spikeport.loop.record.read import read_record
+from spikeport.snn.files import save_rate_network
+
+need("yaml", resource="live")
+WALL = {"clock": {"kind": "wall"}, "record": {"path": "session.spklog", "on_loss": "stop"}}
+
+
+def udp(to: str) -> dict[str, Any]:
+    """Sections of a loop over UDP."""
+    return {
+        **WALL,
+        "source": {"kind": "udp", "bind": "127.0.0.1:0", "capacity": 1000},
+        "sink": {"kind": "udp", "to": to, "when_blocked": "drop"},
+    }
+
+
+def test_a_loop_over_udp_ends_with_ctrl_c_and_its_record_replays_bit_for_bit(tmp_path: Path) -> None:
+    with listening() as listener:
+        loop = write_loop(tmp_path, **udp(listener.address))
+        with running(loop) as run, producing(run.address, 10_000):
+            listener.wait_for(lambda: listener.causes().count("fresh") >= 100, "outputs")
+            found = run.end(signal.SIGINT, 130)
+        listener.wait_for(lambda: listener.causes()[-1] == "stopped", "the safe value")
+        emitted = list(listener.outputs)
+    last = emitted[-1].output
+    assert (last.cause, last.safe, last.values.tolist()) == ("stopped", True, [-1.0])
+    assert found["ended"] == "interrupted"
+    assert found["imbalances"] == []
+    record = read_record(tmp_path / "session.spklog")
+    assert str(record.ending) == "clean"
+    assert len(record) == found["ticks"]
+    by_tick = {each.output.tick: each.output.values for each in emitted[:-1]}
+    heard = [row for tick, row in zip(record.tick.tolist(), record.outputs, strict=True) if tick in by_tick]
+    assert len(heard) >= 100
+    assert all(np.array_equal(row, by_tick[t]) for t, row in zip(record.tick.tolist(), record.outputs, strict=True)
+               if t in by_tick)  # fmt: skip
+    replayed = answer("live", "replay", tmp_path / "session.spklog", "--decoder", tmp_path / "rate.h5")
+    assert replayed["identical"]
+    assert replayed["compared"] >= 100
+    assert replayed["other_decoder"] == []
+
+
+def test_a_producer_that_is_killed_brings_the_safe_value_until_another_one_comes(tmp_path: Path) -> None:
+    with listening() as listener:
+        loop = write_loop(tmp_path, **udp(listener.address))
+        with running(loop) as run:
+            with producing(run.address, 100_000) as producer:
+                listener.wait_for(lambda: listener.causes().count("fresh") >= 50, "outputs")
+                producer.send_signal(signal.SIGKILL)
+                producer.wait()
+            killed = len(listener.outputs)
+            listener.wait_for(lambda: listener.causes(killed).count("stream lost") >= 20, "the stream's loss")
+            lost = len(listener.outputs)
+            with producing(run.address, 100_000):
+                listener.wait_for(lambda: listener.causes(lost).count("fresh") >= 50, "the way back")
+                found = run.end(signal.SIGTERM, 143)
+        outputs = [each.output for each in listener.outputs]
+    assert all(o.safe and o.values[0] == -1.0 for o in outputs if o.cause == "stream lost")
+    assert found["lost_streams"] >= 1
+    assert found["restarts"] >= 1
+    shown = answer("live", "show", tmp_path / "session.spklog")
+    assert shown["ending"] == "clean"
+    assert shown["causes"] == {cause: n for cause, n in found["causes"].items() if n}
+    assert shown["events"]["stream lost"] == found["lost_streams"]
+    assert [gap for gap in shown["gap_list"] if gap["cause"] == "stream lost"]
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    first = answer("live", "run", write_loop(tmp_path))
+    before = (tmp_path / "session.spklog").read_bytes()
+    call("live", "run", tmp_path / "loop.yaml", code=2)  # a record is not written over unasked
+    call("live", "run", tmp_path / "loop.yaml", "--force")
+    assert (tmp_path / "session.spklog").read_bytes() == before
+    assert (first["ended"], first["ticks"], first["causes"]["fresh"]) == ("source ended", 200, 198)
+    shown = answer("live", "show", tmp_path / "session.spklog")
+    assert shown["header"]["configuration"]["policy"] == LOOP["policy"]
+    assert shown["timing"]["stages"]["decode"]["n"] == 200
+    assert shown["stopped"]["safe_value_emitted"]
+
+
+def test_another_network_is_named_and_differs(tmp_path: Path) -> None:
+    call("live", "run", write_loop(tmp_path), "--ticks", 50)
+    save_rate_network(follower(seed=1), tmp_path / "other.h5")
+    done = call("live", "replay", tmp_path / "session.spklog", "--decoder", tmp_path / "other.h5", code=1)
+    assert "another decoder: network: recorded" in done.stdout
+    assert "tick 2, output 0" in done.stdout
+
+
+def test_a_policy_that_ends_the_run_is_exit_code_1(tmp_path: Path) -> None:
+    loop = write_loop(
+        tmp_path,
+        clock={"kind": "virtual", "costs": {"decode": 12_000_000}},
+        policy={**LOOP["policy"], "overload": "stop"},
+    )
+    found = answer("live", "run", loop, code=1)
+    assert found["ended"].startswith("overload: tick")
+
+
+def test_everything_that_is_wrong_with_a_file_is_said_at_once(tmp_path: Path) -> None:
+    loop = write_loop(
+        tmp_path,
+        decoder={"network": "none.h5", "dtyp": "float32"},
+        source={"kind": "recording", "file": "samples.npy", "capacity": -3},
+        sink={"kind": "python"},
+        clock={"kind": "wal"},
+        policy={"lost": "no", "capacity": "many"},
+        record={"path": "no/such/folder/x.spklog", "on_loss": "stop"},
+        rekord={},
+    )
+    done = call("live", "run", loop, "--check", code=2)
+    for line in (
+        "decoder.dtyp: unknown, did you mean dtype?",
+        "source.capacity: -3, must be at least 1",
+        "sink.kind: 'python' is Python's only",
+        "clock.kind: 'wal', did you mean wall?",
+        "policy.lost: 'no', must be one of hold, zero, skip, abort",
+        "policy.overload: missing",
+        "policy.lost_after: missing",
+        "policy.good: missing",
+        "policy.safe: missing",
+        "policy.capacity: 'many', must be a whole number",
+        "record: ",
+        "rekord: unknown, did you mean record?",
+    ):
+        assert f"\n  {line}" in done.stderr, line
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("sections", "why"),
+    [
+        ({"source": {"kind": "udp", "bind": "127.0.0.1:0"}}, "'virtual' waits for nothing, and a source 'udp'"),
+        ({"policy": {**LOOP["policy"], "safe": [0, 0]}}, "policy: safe value of 2, the decoder has 1 outputs"),
+        ({"decoder": {"network": "none.h5"}}, "decoder: none.h5: "),
+        ({"decoder": {"network": "rate.h5", "dtype": "float32"}}, "decoder.dtype: float32, but rate.h5 is a rate"),
+        ({"source": {"kind": "recording", "file": "samples.npy", "trials": 1}}, "source.trials: is for a file of"),
+        ({"sink": {"kind": "subject"}}, "sink: 'subject' moves the cursor of a source"),
+        ({"policy": None}, "policy: missing: what to do when data are lost"),
+        ({"period": 0}, "period: 0, must be above 0"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(
+    sections: dict[str, Any], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spikeport.live import load
+    from spikeport.snn.errors import SpikeportError
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpikeportError, match=why):
+        load(write_loop(Path(), **sections))
+
+
+def test_a_check_runs_and_writes_nothing(tmp_path: Path) -> None:
+    loop = write_loop(tmp_path, **udp("127.0.0.1:9"))
+    before = sorted(tmp_path.iterdir())
+    done = call("live", "run", loop, "--check")
+    assert "everything fits; nothing was run" in done.stdout
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_shadow_is_compared_and_left_out_of_the_replay(tmp_path: Path) -> None:
+    loop = write_loop(tmp_path, decoder={"network": "rate.h5", "shadow": {"network": "rate.h5", "seed": 9}})
+    found = answer("live", "run", loop)
+    assert found["decoder"]["shadow"]["n"] == 200
+    assert answer("live", "replay", tmp_path / "session.spklog", "--decoder", tmp_path / "rate.h5")["identical"]
+
+
+def test_a_simulated_subject_closes_the_loop_of_a_file(tmp_path: Path) -> None:
+    from spikeport.loop.subject.encoder import Tuning
+    from spikeport.loop.subject.subject import SPEED
+
+    tuning = Tuning.drawn(24, seed=0, full=SPEED)
+    weight = 2 * np.stack([np.cos(tuning.direction), np.sin(tuning.direction)]) / 24 * SPEED / 0.1  # counts of 10 ms
+    weight /= tuning.depth
+    np.savez(tmp_path / "linear.npz", weight=weight, bias=-0.01 * weight @ tuning.baseline, tau=0.1, period=0.01)
+    loop = write_loop(
+        tmp_path,
+        period=0.01,
+        decoder={"network": "linear.npz"},
+        source={"kind": "subject", "seed": 1, "n_trials": 3, "n_units": 24, "timeout": 3},
+        sink={"kind": "subject"},
+        policy={**LOOP["policy"], "safe": [0, 0], "good": 1},
+    )
+    found = answer("live", "run", loop)
+    assert found["ended"] == "source ended"
+    assert found["subject"]["trials"] == 3
+    assert answer("live", "replay", tmp_path / "session.spklog", "--decoder", tmp_path / "linear.npz")["identical"]
+
+
+def test_the_floor_is_measured(tmp_path: Path) -> None:
+    found = answer("live", "floor", "--ticks", 20, "--period", "1e-3")
+    assert found["timer_floor"]["n"] == 20
+    assert found["clock"]["environment"]["cpus"] == os.cpu_count()
+    assert "whole numbers" in call("live", "floor", "--cpus", "a", code=2).stderr
+
+
+def test_a_record_becomes_nwb(tmp_path: Path) -> None:
+    pynwb = need("pynwb", resource="nwb")
+    call("live", "run", write_loop(tmp_path))
+    session = tmp_path / "session.yaml"
+    session.write_text("identifier: 1\ndescription: a test\n", encoding="utf-8")
+    where = ("live", "export-nwb", tmp_path / "session.spklog", "-o", tmp_path / "s.nwb", "--session", session)
+    refused = call(*where, code=2)
+    assert "start_time: missing" in refused.stderr
+    with session.open("a", encoding="utf-8") as file:
+        file.write("start_time: 2024-01-02T03:04:05+00:00\nexperimenter: Doe, Jane\n")
+        file.write("subject: {subject_id: 001, species: Macaca mulatta, sex: F, age: P8Y}\n")
+    assert answer(*where)["outputs"] == 200
+    with pynwb.NWBHDF5IO(tmp_path / "s.nwb", "r") as io:
+        read = io.read()
+        assert (read.subject.subject_id, read.identifier) == ("001", "1")
+
+
+def test_the_help_lists_the_verbs() -> None:
+    shown = call("live", "--help").stdout
+    assert all(f"  {verb} " in shown for verb in ("run", "replay", "show", "export-nwb", "floor"))
