@@ -1,6 +1,7 @@
 """Four decoders in closed loop with the simulated subject, at several feedback delays: docs/closed_loop.md.
 
-    python benchmarks/closed_loop.py [--sessions 4] [--trials 50] [--delays 0,0.1,0.2,0.3] [--radius 2] [--json FILE]
+    python benchmarks/closed_loop.py [--sessions 4] [--trials 50] [--delays 0,0.1,0.2,0.3] [--radius 2]
+                                     [--networks FOLDER] [--only NAME] [--json FILE]
 
 All are trained on the same assisted trials without delay (those that trained the shipped decoder), and each is used as
 it is at every delay: nothing is fitted again. Every decoder meets the same sessions (seeds 1, 2, ...): the same order
@@ -54,16 +55,13 @@ def best_linear(first: Assisted, rest: Assisted) -> LinearDecoder:
     return LinearDecoder(models[best])
 
 
-def decoders() -> dict[str, Callable[[int], Decoder]]:
-    """Name -> the decoder of a session's seed."""
+def decoders(folder: Path) -> dict[str, Callable[[int], Decoder]]:
+    """Name -> the decoder of a session's seed. folder: of the two networks."""
     data = assisted(Subject(delay=0.0), 320, seed=1000)
     first, rest = data.part(0, 240), data.part(240, 320)
     kalman = KalmanDecoder(fit_kalman(first.counts, first.velocity, first.trial, period=first.period))
     linear = best_linear(first, rest)
-    rate, spiking = (
-        load_rate_network(model_path("cursor-rate", "decoders")),
-        load_spiking_network(model_path("cursor-spiking", "decoders")),
-    )
+    rate, spiking = load_rate_network(folder / "cursor_rate.h5"), load_spiking_network(folder / "cursor_spiking.h5")
     period = first.period
 
     def smooth(decoder: Decoder) -> Decoder:
@@ -84,14 +82,19 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=50, help="of a session")
     parser.add_argument("--delays", default="0,0.1,0.2,0.3", help="s")
     parser.add_argument("--radius", type=float, default=2.0, help="cm, of a target")
+    shipped = model_path("cursor-rate", "decoders").parent
+    parser.add_argument("--networks", type=Path, default=shipped, help="folder that train_decoder.py wrote")
+    parser.add_argument("--only", default="", help="decoders whose name has this")
     parser.add_argument("--json", type=Path, help="write every figure there")
     arguments = parser.parse_args()
-    task, made, found = CentreOut(radius=arguments.radius), decoders(), []
+    task, made, found = CentreOut(radius=arguments.radius), decoders(arguments.networks), []
     print("| delay | decoder | success | time to target | path efficiency | throughput, bits/s | bit rate, bits/s |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for delay in (float(text) for text in arguments.delays.split(",")):
         subject = replace(Subject(task=task), delay=delay)
         for name, make in made.items():
+            if arguments.only not in name:
+                continue
             started, ticks, shadows = time.perf_counter(), 0, []
             trials: list[Trial] = []
             for seed in range(1, arguments.sessions + 1):
@@ -113,7 +116,11 @@ def main() -> None:
         if "rms" in row:
             print(f"shadow at {1000 * row['delay']:.0f} ms: correlation {np.round(row['correlation'], 3).tolist()}, "
                   f"rms difference {np.round(row['rms'], 2).tolist()} cm/s")  # fmt: skip
-    spent = {name: np.mean([r["seconds"] / r["ticks"] for r in found if r["decoder"] == name]) for name in made}
+    spent = {
+        name: np.mean([r["seconds"] / r["ticks"] for r in found if r["decoder"] == name])
+        for name in made
+        if arguments.only in name
+    }
     print("ms a tick, subject and loop included: " + ", ".join(f"{n} {1000 * s:.2f}" for n, s in spent.items()))
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1), encoding="utf-8")

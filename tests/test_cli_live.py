@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 from pathlib import Path
@@ -9,11 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from live_cases import LOOP, answer, call, listening, producing, running, write_loop
 from require import need
 from small_models import follower
 
-from spikeport.loop.record.read import read_record
+from spikeport.live import load
+from spikeport.loop.record.read import read_record, summary
+from spikeport.snn.errors import SpikeportError
 from spikeport.snn.files import save_rate_network
 
 need("yaml", resource="live")
@@ -78,6 +83,25 @@ def test_a_producer_that_is_killed_brings_the_safe_value_until_another_one_comes
     assert shown["causes"] == {cause: n for cause, n in found["causes"].items() if n}
     assert shown["events"]["stream lost"] == found["lost_streams"]
     assert [gap for gap in shown["gap_list"] if gap["cause"] == "stream lost"]
+
+
+def test_what_a_killed_loop_recorded_is_shown_and_replayed(tmp_path: Path) -> None:
+    record = tmp_path / "session.spklog"
+    with listening() as listener:
+        loop = write_loop(tmp_path, **udp(listener.address))
+        with running(loop) as run, producing(run.address, 10_000):
+            listener.wait_for(lambda: listener.causes().count("fresh") >= 50, "outputs")
+            run.process.send_signal(signal.SIGKILL)
+            run.process.wait()
+        ticks = listener.outputs[-1].output.tick
+        listener.wait_for(lambda: str(summary(record)["ending"]).startswith("abandoned"), "the record's end")
+    shown = answer("live", "show", record)
+    assert shown["ticks"] + shown["merged_ticks"] >= ticks  # all but what the pipe had not taken yet
+    assert shown["stopped"] == {}
+    assert answer("live", "replay", record, "--decoder", tmp_path / "rate.h5")["differing"] == 0
+    record.write_bytes(record.read_bytes()[:-100])
+    cut = call("live", "show", record).stdout
+    assert "ending          cut at byte" in cut
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -150,6 +174,12 @@ def test_everything_that_is_wrong_with_a_file_is_said_at_once(tmp_path: Path) ->
         ({"decoder": {"network": "rate.h5", "dtype": "float32"}}, "decoder.dtype: float32, but rate.h5 is a rate"),
         ({"source": {"kind": "recording", "file": "samples.npy", "trials": 1}}, "source.trials: is for a file of"),
         ({"sink": {"kind": "subject"}}, "sink: 'subject' moves the cursor of a source"),
+        ({"decoder": {"network": "rate.h5", "shadow": "other.h5"}}, "decoder: other.h5: "),
+        (
+            {"record": {**LOOP["record"], "path": "rate.h5", "overwrite": True}},
+            "record.path: rate.h5, which is an input",
+        ),
+        ({"record": {**LOOP["record"], "path": "loop.yaml", "overwrite": True}}, "record.path: loop.yaml, which is an"),
         ({"policy": None}, "policy: missing: what to do when data are lost"),
         ({"period": 0}, "period: 0, must be above 0"),
     ],
@@ -157,12 +187,60 @@ def test_everything_that_is_wrong_with_a_file_is_said_at_once(tmp_path: Path) ->
 def test_parts_that_do_not_fit_are_refused(
     sections: dict[str, Any], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spikeport.live import load
-    from spikeport.snn.errors import SpikeportError
-
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SpikeportError, match=why):
         load(write_loop(Path(), **sections))
+
+
+def places(value: Any, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every name of a configuration, by its path."""
+    here = [at] if at else []
+    return here + ([p for k, v in value.items() for p in places(v, (*at, k))] if isinstance(value, dict) else [])
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=5), x, max_size=3),
+    max_leaves=4,
+)
+WHOLE: dict[str, Any] = {  # every section, so that every part sees strange values
+    **LOOP,
+    "decoder": {"network": "rate.h5", "seed": 3, "shadow": {"network": "rate.h5"}, "smoothing": "none.npz"},
+    "clock": {"kind": "virtual", "start_ns": 0, "costs": {"decode": [1, 2]}},
+    "guard": {"limits": {"area_um2": {"a": 1}}, "watch": {"lateness_us": 1}, "log": "g", "when_tripped": "stop",
+              "stimuli": [{"output": 0, "above": 1}]},
+}  # fmt: skip
+OTHERS = [
+    {"kind": "udp", "bind": "127.0.0.1:0", "peer": None, "capacity": 3, "buffer": 9},
+    {"kind": "zmq", "pattern": "sub", "connect": "tcp://x", "wait": 1, "high_water": 3},
+    {"kind": "lsl", "stream": "x", "sequence": "inferred", "by": "name", "buffer": 1},
+    {
+        "kind": "redis",
+        "stream": "x",
+        "counter": {"name": "i", "dtype": "uint8", "step": 1},
+        "dtype": "int8",
+        "time": "t",
+    },
+    {"kind": "subject", "seed": 1, "n_trials": 1, "delay": 0.1, "n_units": 5, "hold": 0.5, "radius": 1},
+    {"kind": "recording", "file": "samples.npy", "period": 1, "phase": 0, "latency": 0, "repeat": None, "capacity": 3},
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_file_with_any_value_anywhere_is_taken_or_refused_with_reasons(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "any"
+    folder.mkdir(exist_ok=True)
+    loop = copy.deepcopy({**WHOLE, "source": data.draw(st.sampled_from([LOOP["source"], *OTHERS]))})
+    *way, last = data.draw(st.sampled_from(places(loop)))
+    inner = loop
+    for name in way:
+        inner = inner[name]
+    inner[last] = data.draw(VALUES)
+    with pytest.raises(SpikeportError, match="problem"):  # `none.npz` at least is not there
+        load(write_loop(folder, **{name: value for name, value in loop.items() if value is not None}))
 
 
 def test_a_check_runs_and_writes_nothing(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_the_margin_is_judged_by_the_interval_and_not_by_the_estimate() -> None:
 
 REFUSED: list[tuple[list[object], int, str]] = [
     (["--for", "nest"], 2, "nest is no chip: it computes in floating point"),
-    (["--for", "nir"], 2, "there are: loihi, spinnaker"),
+    (["--for", "nir"], 2, "there are: loihi, "),
     (["--for", "loihj"], 2, "target 'loihj' is unknown"),
     (["--bits", "8"], 2, "--bits: a setting of a chip, and none is named"),
     (["--set", "bits=8"], 2, "--set: a setting of a chip, and none is named"),

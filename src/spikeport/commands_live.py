@@ -92,6 +92,10 @@ def _show(record: Record, as_json: Json = False) -> int:
     return 0
 
 
+_show.__name__ = "show"  # which is a module here
+verb(_show)
+
+
 def _export_nwb(
     record: Record,
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write it (.nwb).")],
@@ -114,6 +118,10 @@ def _export_nwb(
     found = to_nwb(read_record(record), output, about, subject, overwrite=force)
     emit(found.as_dict(), show_live.written, as_json)
     return 0
+
+
+_export_nwb.__name__ = "export-nwb"
+verb(_export_nwb)
 
 
 @verb
@@ -139,11 +147,6 @@ def floor(
     found = measure_floor(ticks, period, fifo_priority=fifo, cpus=cores, lock_memory=lock_memory, spin_us=spin)
     emit(found, show_live.floor, as_json)
     return 0
-
-
-_show.__name__, _export_nwb.__name__ = "show", "export-nwb"  # `show` is a module here; a name has no dash
-verb(_show)
-verb(_export_nwb)
 
 
 @contextmanager

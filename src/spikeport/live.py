@@ -217,6 +217,7 @@ class _Builder:
         policy = self.plain("policy", POLICY, Policy.of)
         recorder, guard = self.recorder(), self.guard(None if decoder is None else decoder.n_outputs)
         self.together()
+        self.kept(None if recorder is None else recorder.path, None if guard is None else guard.log)
         loop = None
         if not self.problems.found and decoder is not None:
             header = {"configuration": self.values}
@@ -233,13 +234,12 @@ class _Builder:
     def decoder(self) -> Any:
         if "decoder" not in self.top:
             return None
-        before = len(self.problems.found)
         values = check(self.top["decoder"], {**DECODER, **AROUND}, "decoder", self.problems)
         shadow, smoothing = (values.pop(name, None) for name in AROUND)
         if shadow is not None:
             shadow = {"network": shadow} if isinstance(shadow, str) else shadow
             shadow = check(shadow, DECODER, "decoder.shadow", self.problems)
-        if len(self.problems.found) > before or not self.period:
+        if self.problems.within("decoder") or not self.period:
             return None
         more = {"shadow": shadow, "smoothing": smoothing}
         return self.tried("decoder", DECODER, lambda: load_decoder(values, self.folder, self.period, **more))
@@ -248,7 +248,7 @@ class _Builder:
         """A source, a sink or a clock."""
         if name not in self.top:
             return None
-        before, values = len(self.problems.found), self.top[name]
+        values = self.top[name]
         kind = kind_of(values, table, name, self.problems, PYTHON_ONLY)
         if not kind:
             return None
@@ -256,19 +256,18 @@ class _Builder:
         found = check({k: v for k, v in values.items() if k != "kind"}, part.fields, name, self.problems)
         if part.missing():
             self.problems.add(f"{name}.kind", f"'{kind}' {part.missing()}")
-        if len(self.problems.found) > before:
+        if self.problems.within(name):
             return None
         given = Given(found, self.folder, self.period, **self.given, source=self.parts.get("source"))
         self.parts[name] = self.tried(name, part.fields, lambda: part.make(given))
         return self.parts[name]
 
     def plain(self, name: str, fields: Fields, make: Callable[[dict[str, Any]], Any]) -> Any:
-        """A section without kinds."""
-        if name not in self.top or self.top[name] is None:
+        """A section without kinds; `record` may be null."""
+        if name not in self.top or (self.top[name] is None and not TOP[name].must):
             return None
-        before = len(self.problems.found)
         values = check(self.top[name], fields, name, self.problems)
-        return None if len(self.problems.found) > before else self.tried(name, fields, lambda: make(values))
+        return None if self.problems.within(name) else self.tried(name, fields, lambda: make(values))
 
     def recorder(self) -> Any:
         def make(values: dict[str, Any]) -> ProcessRecorder:
@@ -285,7 +284,6 @@ class _Builder:
         if isinstance(given, dict) and "device" in given:
             self.problems.add("guard.device", "a file runs nothing; --device module:Class of the command line does")
             given = {name: value for name, value in given.items() if name != "device"}
-        before = len(self.problems.found)
         values = check(given, GUARD, "guard", self.problems)
         limits = watch = None
         if "limits" in values:
@@ -298,7 +296,7 @@ class _Builder:
         log = self.folder / Path(values.get("log", "")).expanduser()
         if "log" in values:
             self.tried("guard.log", {}, lambda: check_writable(log))
-        if len(self.problems.found) > before or limits is None or watch is None:
+        if self.problems.within("guard") or limits is None or watch is None:
             return None
         return Guarded(limits=limits, watch=watch, stimuli=stimuli, log=log, when_tripped=values["when_tripped"])
 
@@ -307,12 +305,11 @@ class _Builder:
         if not isinstance(given, dict):
             self.problems.add(where, f"must be names and numbers: {', '.join(known)}")
             return None
-        before = len(self.problems.found)
         for name in given.keys() - known.keys():
             self.problems.add(f"{where}.{name}", f"unknown, {nearest(name, known)}")
         fields = dict.fromkeys(known, as_it_is)
         found = self.tried(where, fields, lambda: make(**{n: v for n, v in given.items() if n in known}))
-        return None if len(self.problems.found) > before else found
+        return None if self.problems.within(where) else found
 
     def together(self) -> None:
         """What does not go together."""
@@ -325,13 +322,29 @@ class _Builder:
         if self.top.get("guard") is not None:
             self.problems.add("clock.kind", "'virtual', but the guard's process reads the machine's: a clock jump")
 
+    def kept(self, record: Path | None, log: Path | None) -> None:
+        """What the loop is made from is never written over, whatever `overwrite` says."""
+        if record is None:
+            return
+        decoder, source = (self.top.get(name) for name in ("decoder", "source"))
+        parts = [decoder, decoder.get("shadow") if isinstance(decoder, dict) else None, source]
+        named = [
+            part.get(name) for part in parts if isinstance(part, dict) for name in ("network", "smoothing", "file")
+        ]
+        named += [part for part in parts if isinstance(part, str)]
+        inputs = [self.path, *(self.folder / Path(name).expanduser() for name in named if isinstance(name, str))]
+        if record.resolve() in {path.resolve() for path in inputs}:
+            self.problems.add("record.path", f"{record}, which is an input of this loop")
+        if log is not None and record.resolve() == log.resolve():
+            self.problems.add("record.path", f"{record}, which is the guard's log, too")
+
     def tried(self, where: str, fields: Mapping[str, Any], make: Callable[[], Any]) -> Any:
         """What `make` gives, or None and its problems, each at the name that it begins with."""
         try:
             return make()
         except SpikeportError as error:
             hint = f" ({error.hint})" if error.hint and not error.problems else ""
-            for line in error.problems or (error.what + hint,):
+            for line in error.problems or ((error.what + hint).removeprefix(f"{where}: "),):
                 named = _NAMED.match(line)
                 if named is not None and named[1] in fields:
                     self.problems.add(f"{where}.{named[1]}", named[2])

@@ -66,11 +66,11 @@ def read_stimuli(values: Any, where: str, problems: Problems, n_outputs: int | N
         return Crossings(())
     found = []
     for i, each in enumerate(values):
-        place, before = f"{where}[{i}]", len(problems.found)
+        place = f"{where}[{i}]"
         given = check(each, STIMULUS, place, problems)
         if n_outputs is not None and given.get("output", -1) >= n_outputs:
             problems.add(f"{place}.output", f"{given['output']}, the decoder has outputs 0 to {n_outputs - 1}")
-        if len(problems.found) > before:
+        if problems.within(place):
             continue
         try:
             found.append(_crossing(given))

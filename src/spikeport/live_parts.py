@@ -133,7 +133,11 @@ def _redis_source(given: Given) -> Any:
 def _counter(value: Any) -> dict[str, Any]:
     """`i`, or {name: sync.label, dtype: uint64, step: 1}."""
     found = {"name": value} if isinstance(value, str) else value
-    if not isinstance(found, Mapping) or "name" not in found or not set(found) <= {"name", "dtype", "step"}:
+    if (
+        not isinstance(found, Mapping)
+        or not isinstance(found.get("name"), str)
+        or set(found) - {"name", "dtype", "step"}
+    ):
         raise ValueError("must be the name of a field, {name: ..., dtype: ..., step: ...}, or null")
     return dict(found)
 

@@ -65,6 +65,13 @@ def test_what_is_wrong_with_the_writing_is_said_all_at_once_with_its_line(tmp_pa
     assert "lines 1 and 6" in problems[3]
 
 
+@pytest.mark.parametrize("text", [r'a: "\0"', r'a: "\ud800"', r'"\u200b": 1', "? [1]\n: 2\n"])
+def test_what_no_name_and_no_path_can_be_is_a_problem(tmp_path: Path, text: str) -> None:
+    _, problems = read(tmp_path, text)
+    assert len(problems) == 1
+    assert problems[0].isprintable()
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -212,6 +212,25 @@ def test_what_a_clock_asks_of_the_system_is_asked_when_the_parts_have_started_th
     assert order == ["prepare", "begin", "end", "source", "begin", "end", "release"]
 
 
+def test_the_summary_describes_the_clock_as_it_was_while_the_loop_ran() -> None:
+    class Granted(VirtualClock):
+        granted = False
+
+        def begin(self) -> None:
+            self.granted = True
+
+        def end(self) -> None:
+            self.granted = False
+
+        def describe(self) -> Any:
+            return {"kind": "virtual", "granted": self.granted}
+
+    clock = Granted()
+    summary = Loop(MemorySource(1), Adder(), MemorySink(), clock, policy(), period=MS).run(2)
+    assert summary.clock["granted"]
+    assert not clock.granted
+
+
 def test_the_record_says_what_the_wall_clock_got() -> None:
     recorder = MemoryRecorder()
     clock = WallClock(RealTime(cpus=(10_000,)))

@@ -65,6 +65,12 @@ def test_a_period_that_holds_too_many_spikes_is_refused() -> None:
         PoissonEncoder(Tuning.drawn(8, seed=0, full=15.0), period=2.0, seed=0)
 
 
+def test_a_velocity_beyond_what_a_count_can_hold_is_refused_and_not_cut() -> None:
+    encoder = PoissonEncoder(Tuning.drawn(8, seed=0, full=15.0), period=0.1, seed=0)
+    with pytest.raises(SpikeportError, match=r"counts expected in tick 3, limit 20\n  intended velocity"):
+        encoder.counts(3, np.array([1e4, 0.0]))
+
+
 def test_a_tuning_that_contradicts_itself_is_refused_with_every_reason() -> None:
     with pytest.raises(SpikeportError, match=r"(?s)baseline: shape \(2,\).*full: 0 cm/s"):
         Tuning(direction=np.zeros(3), baseline=np.zeros(2), depth=np.zeros(3), full=0)

@@ -82,10 +82,9 @@ def test_an_intention_is_full_speed_far_away_and_falls_linearly_near() -> None:
         assert SMALL.intends(game.screen()) == pytest.approx(speed * target / 8.0, abs=1e-9)
 
 
-def test_the_cursor_stands_still_after_the_run() -> None:
-    body = SubjectInLoop(SMALL, seed=0, n_trials=1)
-    play(SMALL, Fixed(SMALL, lambda k: (1.0, 1.0)), 1)
-    body.open(VirtualClock())
+def test_the_cursor_stands_still_after_the_run_whatever_the_safe_value_is() -> None:
+    body, decoder = SubjectInLoop(SMALL, seed=0), Fixed(SMALL, lambda k: (1.0, 1.0))
+    Loop(body, decoder, body, VirtualClock(), policy(safe=(3.0, 3.0)), period=SMALL.period).run(5)
     assert (body._velocity == 0).all()
 
 
@@ -159,6 +158,8 @@ def test_parts_of_assisted_trials_are_the_trials_asked_for() -> None:
 def test_settings_that_cannot_be_simulated_are_refused_with_every_reason() -> None:
     with pytest.raises(SpikeportError, match=r"(?s)speed: 0.*delay: -1"):
         Subject(speed=0, delay=-1)
+    with pytest.raises(SpikeportError, match=r"speed: 16 cm/s, the units are tuned up to 15.0 cm/s"):
+        Subject(speed=16)
     with pytest.raises(SpikeportError, match=r"delay: 0.105 s, must be whole periods of 0.01 s"):
         Subject(delay=0.105)
     with pytest.raises(SpikeportError, match=r"delay: 0.6 s, above the pause"):

@@ -233,9 +233,13 @@ def test_a_sender_on_our_clock_that_turns_out_not_to_be_is_corrected_and_noted(l
         noted(source)
         collect_n(source, 1)
         moved = collect_n(source, 1)[0]
-    assert 2.9e9 < moved.received_ns - moved.source_ns
-    assert noted(source)["producer"][0]["correction_ns"] == -3_000_000_000
-    assert source.report()["stamps"] == "time correction"
+        assert 2.9e9 < moved.received_ns - moved.source_ns
+        assert noted(source)["producer"][0]["correction_ns"] == -3_000_000_000
+        assert source.report()["stamps"] == "time correction"
+        source._inlet.time_correction = lambda timeout: -3.5
+        source._next_look = 0
+        collect_n(source, 1)
+    assert source.report()["time_correction_ns"] == [-3_500_000_000, -3_000_000_000]
 
 
 def test_a_count_that_is_no_whole_number_is_malformed_and_the_rest_arrives(lsl: Any, made: list[Any]) -> None:
@@ -300,6 +304,13 @@ def test_inferred_numbers_are_right_within_the_stated_jitter_rate_and_gaps(
     found = [inferred.next(t / rate + 1000) for t in (true * (1 + drift) + jitter).tolist()]
     assert found == true.tolist()
     assert inferred.worst < 0.5
+
+
+def test_inferred_numbers_follow_a_sender_that_is_never_at_its_nominal_rate() -> None:
+    for drift in (-1e-3, 1e-3):
+        inferred = Inferred(250.0)
+        assert [inferred.next(i * (1 + drift) / 250) for i in range(5000)] == list(range(5000))
+        assert inferred.worst < 0.05
 
 
 def test_inferred_numbers_never_stand_still_and_doubtful_ones_are_counted() -> None:

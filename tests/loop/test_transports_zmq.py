@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -173,12 +174,13 @@ def test_settings_that_cannot_be_are_refused_all_at_once(made: list[Any]) -> Non
 class Listener:
     """Another process's end of a sink, in this one."""
 
-    def __init__(self, kind: int, address: str) -> None:
+    def __init__(self, kind: int, address: str, high_water: int = 1000) -> None:
         self.context = zmq.Context()
         self.socket = self.context.socket(kind)
         if kind == zmq.SUB:
             self.socket.setsockopt(zmq.SUBSCRIBE, b"")
         self.socket.setsockopt(zmq.RCVTIMEO, 30_000)
+        self.socket.setsockopt(zmq.RCVHWM, high_water)
         self.socket.connect(address)
 
     def take(self, n: int) -> list[Emitted]:
@@ -242,14 +244,17 @@ def test_the_last_output_gets_out_when_the_sink_closes(made: list[Any]) -> None:
     assert [e.output.cause for e in listener.take(2)] == ["fresh", "stopped"]
 
 
-def test_closing_waits_for_what_is_still_on_its_way(made: list[Any]) -> None:
+def test_closing_waits_for_what_is_still_on_its_way(made: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spikeport.loop.transports.zmq.LINGER_MS", 60_000)  # 26 MB, on a busy machine
     sink = keep(made, ZmqSink("push", bind=LOOPBACK, when_blocked="raise"), opened=True)
-    listener = keep(made, Listener(zmq.PULL, sink.address))
+    listener = keep(made, Listener(zmq.PULL, sink.address, high_water=1))
     wait_for(lambda: bool(sink._outlet.hear(100)))
-    for n in range(200):
-        sink.emit(an_output(n, values=np.zeros(1000)))
-    sink.close()
-    assert [e.number for e in listener.take(200)] == list(range(200))
+    for n in range(800):
+        sink.emit(an_output(n, values=np.zeros(4000)))
+    closing = threading.Thread(target=sink.close)
+    closing.start()
+    assert [e.number for e in listener.take(800)] == list(range(800))
+    closing.join()
 
 
 def test_a_sender_that_connects_to_nobody_keeps_no_queue_and_a_source_no_longer_one_than_asked(

@@ -126,7 +126,7 @@ def test_biases_are_whole_64ths_and_what_that_costs_is_a_loss() -> None:
 
 
 @given(seed=st.integers(0, 2**16))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_rounded_bias_stays_on_its_side_of_the_threshold(seed: int) -> None:
     """A unit that is silent by itself stays silent, and one that spikes for ever goes on."""
     rng = np.random.default_rng(seed)

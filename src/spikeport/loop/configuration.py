@@ -39,6 +39,10 @@ class Problems:
         line = self.lines.get(where)
         self.found.append(f"{where}: {what}" + ("" if line is None else f" (line {line})"))
 
+    def within(self, where: str) -> bool:
+        """Whether anything is wrong with a section, or in it."""
+        return any(line.startswith((f"{where}: ", f"{where}.", f"{where}[")) for line in self.found)
+
 
 def read_file(path: str | os.PathLike[str], *, texts: bool = False) -> tuple[dict[str, Any], Problems]:
     """The values of a YAML file, and what is wrong with how it is written. texts: leave every value a text."""
@@ -78,6 +82,9 @@ class _Plain:
         if node.tag not in (_STR, _SEQ, _MAP):
             self._problems.add(where, f"the tag {node.tag!r:.80}, but a file names no types and runs nothing")
             return None
+        if node.id == "scalar" and not _printable(node.value):
+            self._problems.add(where, f"{node.value!r:.80}, which has characters that cannot be printed")
+            return None
         if node.id == "mapping":
             return self._mapping(node, where)
         if node.id == "sequence":
@@ -87,8 +94,8 @@ class _Plain:
     def _mapping(self, node: Any, where: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, item in node.value:
-            if key.id != "scalar":
-                self._problems.add(where, f"a key that is a {key.id}, must be a name")
+            if key.id != "scalar" or not _printable(key.value):
+                self._problems.add(where, f"a key that is {f'a {key.id}' if key.id != 'scalar' else repr(key.value)}")
                 continue
             place = f"{where}.{key.value}" if where else str(key.value)
             if key.value in found:
@@ -111,6 +118,11 @@ class _Plain:
             if _FLOAT.fullmatch(text):
                 return float(text)
         return text
+
+
+def _printable(value: str) -> bool:
+    """No zero byte, no half of a character: a path must not have them, and no message should."""
+    return value.replace("\n", "").isprintable()
 
 
 # ---- what a name may be
@@ -156,7 +168,7 @@ def check(values: Any, fields: Fields, where: str, problems: Problems) -> dict[s
         try:
             found[name] = about.read(values[name])
         except ValueError as error:
-            if not any(line.startswith(f"{place}: ") for line in problems.found):  # said by the reader of the file
+            if not problems.within(place):  # said by the reader of the file
                 problems.add(place, f"{shown(values[name])}, {error}")
     return found
 

@@ -215,6 +215,11 @@ class FaultySource:
     def describe(self) -> Mapping[str, Any]:
         return {**self._source.describe(), "faults": [repr(fault) for fault in self._faults]}
 
+    def __getattr__(self, name: str) -> Any:  # what some sources have beside: notes, report
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._source, name)
+
 
 def random_faults(seed: int, n: int, *, rate: float = 0.02, period_ns: int, dead: bool = True) -> list[Fault]:
     """Faults of every kind among packets 0 .. n - 1, each packet hit by each kind with probability `rate`."""

@@ -24,7 +24,7 @@ from spikeport.loop.policies import Policy
 from spikeport.loop.ports import Clock, Decoder, Recorder, Sink, Source
 from spikeport.loop.sequence import Sequence
 from spikeport.loop.sinks.memory import NoRecorder
-from spikeport.loop.summary import Summary, versions
+from spikeport.loop.summary import Summary, reports, versions
 from spikeport.snn.errors import SpikeportError
 
 Stop = threading.Event | Callable[[], bool]
@@ -95,11 +95,9 @@ class _Run:
         self.no_output: Array = np.zeros(loop.decoder.n_outputs)
         self.safe: Array = np.array(loop.policy.safe)
         self.last: Array = self.safe.copy()
-        self.streak = self.starved = 0
-        self.came = False
+        self.streak, self.starved, self.came = 0, 0, False
         self.gap: tuple[int, int, str] | None = None
-        self.miss_from = -1
-        self.interrupted = False
+        self.miss_from, self.interrupted = -1, False
         self.refuses: Callable[[Array], str] | None = getattr(loop.decoder, "refuses", None)
         self.spend: Callable[[str], None] = getattr(loop.clock, "spend", _nothing)
         self.settle: Callable[[], None] | None = getattr(loop.decoder, "settle", None)
@@ -107,6 +105,7 @@ class _Run:
         self.noting = [part.notes for part in parts.values() if hasattr(part, "notes")]
         self.floor: Histogram | None = None
         self.start_ns = self.ticks = 0
+        self.described: dict[str, Any] = {}
 
     # ---- the run
 
@@ -128,6 +127,7 @@ class _Run:
                 raise
             finally:
                 self._finish(reason)
+                self.described = dict(self.clock.describe())  # as it is while what was asked for is still granted
         return self._summary(reason)
 
     def _prepare(self, parts: ExitStack) -> None:
@@ -381,12 +381,8 @@ class _Run:
             accounting=self.accounting,
             timer_floor=self.floor,
             decoder={} if report is None else dict(report()),
-            transports={
-                name: dict(part.report())
-                for name, part in (("source", self.loop.source), ("sink", self.loop.sink))
-                if hasattr(part, "report")
-            },
-            clock=dict(self.clock.describe()),
+            transports=reports(source=self.loop.source, sink=self.loop.sink),
+            clock=self.described,
         )
 
 

@@ -133,6 +133,11 @@ class Summary:
         return lines
 
 
+def reports(**parts: Any) -> dict[str, Mapping[str, Any]]:
+    """What those parts report that do."""
+    return {name: dict(part.report()) for name, part in parts.items() if hasattr(part, "report")}
+
+
 def versions() -> dict[str, str]:
     """Of what computes: spikeport, Python, NumPy, numba."""
     found = {"python": sys.version.split()[0]}

@@ -90,7 +90,12 @@ class PoissonEncoder:
     def counts(self, tick: int, velocity: Array) -> NDArray[np.int64]:
         """(n,) counts of the period `tick` at an intended velocity, (2,) cm/s."""
         expected = np.maximum(0.0, self._base + self._x * velocity[0] + self._y * velocity[1])
-        return poisson(np.minimum(expected, MOST), self._uniforms(tick))
+        if not expected.max(initial=0.0) <= MOST:
+            raise SpikeportError(
+                f"encoder: {expected.max():.3g} counts expected in tick {tick}, limit {MOST:g}",
+                [f"intended velocity {velocity} cm/s, the tuning is for up to {self.tuning.full:g} cm/s"],
+            )
+        return poisson(expected, self._uniforms(tick))
 
     def _uniforms(self, tick: int) -> Array:
         first = tick - tick % _BLOCK

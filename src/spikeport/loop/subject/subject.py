@@ -46,6 +46,8 @@ class Subject:
         ]
         if not (np.isfinite(self.delay) and self.delay >= 0):
             problems.append(f"delay: {self.delay} s, must be 0 or more")
+        if self.speed > self.tuning.full:
+            problems.append(f"speed: {self.speed} cm/s, the units are tuned up to {self.tuning.full} cm/s")
         for name in ("delay", *(f"task.{n}" for n in ("hold", "timeout", "pause"))):
             value = self.delay if name == "delay" else getattr(self.task, name[5:])
             if not problems and abs(round(value / self.period) * self.period - value) > 1e-9:

@@ -80,7 +80,6 @@ class _Server:
         try:
             answer = question(self.client)
         except _redis().RedisError as error:
-            self.client.connection_pool.disconnect()
             self.down_until, self.was_down = now_ns + self._retry_ns, True
             return None, f"{type(error).__name__}: {error!s:.200}"
         self.down_until = -1

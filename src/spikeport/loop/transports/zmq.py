@@ -61,7 +61,6 @@ class ZmqSource(TransportSource):
         zmq = _zmq()
         self.counts["disconnected"] = 0
         s = self._plug.make(zmq.SUB if self._plug.pattern == "sub" else zmq.PULL)
-        s.setsockopt(zmq.LINGER, 0)
         s.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
         s.setsockopt(zmq.RCVHWM, self._plug.high_water)
         if self._plug.pattern == "sub":
@@ -134,12 +133,13 @@ class _Plug:
         self.what, self.pattern, self.connect, self.bind, self.high_water = what, pattern, connect, bind, high_water
         self.socket: Any = None
         self._context: Any = None
-        self._linger_ms = 0
 
     def make(self, kind: int) -> Any:
         """The socket, not connected yet."""
-        self._context = _zmq().Context(1)
+        zmq = _zmq()
+        self._context = zmq.Context(1)
         self.socket = self._context.socket(kind)
+        self.socket.setsockopt(zmq.LINGER, 0)
         return self.socket
 
     def plug(self) -> None:
@@ -160,7 +160,6 @@ class _Plug:
         """A socket that sends: XPUB, which hears who listens, for pub; PUSH."""
         zmq = _zmq()
         s = self.make(zmq.XPUB if self.pattern == "pub" else zmq.PUSH)
-        self._linger_ms = linger_ms
         s.setsockopt(zmq.SNDHWM, high_water)
         s.setsockopt(zmq.LINGER, linger_ms)
         if self.pattern == "pub":
@@ -179,7 +178,7 @@ class _Plug:
 
     def close(self) -> None:
         if self._context is not None:
-            self._context.destroy(linger=self._linger_ms)
+            self._context.destroy()
             self._context = self.socket = None
 
     def describe(self) -> dict[str, Any]:

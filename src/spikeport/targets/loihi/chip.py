@@ -76,7 +76,7 @@ class Synapses:
     """The synapses of one projection that share a sign mode: mantissa (n_target, n_source), one exponent, one delay.
 
     bits: of a mantissa, its upper ones.  delay: steps; a spike at the end of step k acts from the start of step
-    k + delay. From an input it may be 0: the host sends that spike a step earlier.  projection: its index in the network.
+    k + delay. From an input it may be 0: the host sends that spike a step earlier.  projection: index in the network.
     """
 
     source: str
