@@ -114,7 +114,7 @@ def _recording(given: Given) -> Any:
         wrong = [f"{name}: is for a file of trials, not for .npy" for name in ("trials", "pause") if name in values]
         if wrong:
             raise SpikeportError("recording", wrong)
-        return ArraySource(recording(str(path)), name=path.name, **({"period": given.period} | values))
+        return ArraySource(recording(str(path)), name=path.name, **{"period": given.period, **values})
     if "period" in values:
         raise SpikeportError("recording", ["period: a file of trials has its own"])
     return replay_trials(path, **values)

@@ -70,7 +70,7 @@ def fit_kalman(
         raise SpikeportError(
             f"Kalman filter: {len(y)} bins do not determine {y.shape[1]} channels", hint="more trials to train on"
         )
-    a = np.linalg.lstsq(before, after, rcond=None)[0].T
+    a: Array = np.asarray(np.linalg.lstsq(before, after, rcond=None)[0].T, dtype=np.float64)
     left = after - before @ a.T
     design = np.column_stack([x, np.ones(len(x))])
     both: Array = np.asarray(np.linalg.lstsq(design, y, rcond=None)[0].T, dtype=np.float64)

@@ -206,4 +206,4 @@ def triggered(spikes: Array, stimuli: Array, *, before: float, after: float, wid
         ]
         at = np.floor((near - spike) / width + 1e-6).astype(np.int64) - edges[0]
         np.add.at(count, at[(at >= 0) & (at < len(count))], 1.0)
-    return np.asarray(edges[:-1] * width), np.asarray(count / max(len(spikes), 1) / width)
+    return np.asarray(edges[:-1] * width, dtype=np.float64), np.asarray(count / max(len(spikes), 1) / width)

@@ -18,12 +18,15 @@ class Clock(Protocol):
 
     def now_ns(self) -> int:
         """The time now."""
+        ...
 
     def wait_until(self, deadline_ns: int) -> int:
         """Return at the deadline or, where it has passed, at once; the time then."""
+        ...
 
     def describe(self) -> Mapping[str, Any]:
         """What a record should know: kind, scheduler and memory locks asked for and got, and each refusal's reason."""
+        ...
 
 
 @runtime_checkable
@@ -41,19 +44,23 @@ class Source(Protocol):
 
     def poll(self) -> Sequence[Packet]:
         """What has arrived since the last poll, in the order of arrival."""
+        ...
 
     @property
     def ended(self) -> bool:
         """Nothing more will come (a recording's end); False for a live stream, also a silent one."""
+        ...
 
     def overflowed(self) -> int:
         """Packets that this side's own buffer had to give up since the last call."""
+        ...
 
     def close(self) -> None:
         """Give everything back; twice is once."""
 
     def describe(self) -> Mapping[str, Any]:
         """What a record should know: kind, address, capacity, how stamps were mapped."""
+        ...
 
 
 @runtime_checkable
@@ -71,6 +78,7 @@ class Sink(Protocol):
 
     def describe(self) -> Mapping[str, Any]:
         """What a record should know."""
+        ...
 
 
 @runtime_checkable
@@ -91,6 +99,7 @@ class Decoder(Protocol):
 
     def predict(self, neural_observations: ArrayLike) -> NDArray[np.floating]:
         """One period on; (n_batch, n_outputs)."""
+        ...
 
     def observe(self, neural_observations: ArrayLike) -> None:
         """One period on, without an answer."""
@@ -103,15 +112,18 @@ class Decoder(Protocol):
 
         None: nothing came. Time goes on, held inputs stay as they are, no spikes arrive.
         """
+        ...
 
     def snapshot(self) -> Any:
         """The whole state, which later steps do not change."""
+        ...
 
     def restore(self, state: Any) -> None:
         """Go on from a snapshot."""
 
     def describe(self) -> Mapping[str, Any]:
         """What a record should know: kind, hash of the network, dt, dtype, seed."""
+        ...
 
 
 @runtime_checkable

@@ -83,7 +83,7 @@ def fit_linear(
     middle, centre = s.mean(axis=0), x.mean(axis=0)
     design = np.vstack([s - middle, np.sqrt(ridge) * np.eye(s.shape[1])])
     wanted = np.vstack([x - centre, np.zeros((s.shape[1], x.shape[1]))])
-    weight = np.linalg.lstsq(design, wanted, rcond=None)[0].T
+    weight: Array = np.asarray(np.linalg.lstsq(design, wanted, rcond=None)[0].T, dtype=np.float64)
     return LinearModel(weight=weight, bias=centre - weight @ middle, tau=tau, period=period)
 
 

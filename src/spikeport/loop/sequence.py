@@ -49,7 +49,7 @@ class Sequence:
         self._capacity, self._window = policy.capacity, policy.window
         self._period_ns, self._tolerance_ns = period_ns, STAMP_PERIODS * period_ns
         self._size = max(HISTORY, 4 * policy.capacity)
-        self.counts = dict.fromkeys((*RECEIVED, "received", "lost", "expected"), 0)
+        self.counts: dict[str, int] = dict.fromkeys((*RECEIVED, "received", "lost", "expected"), 0)
         self.used_late = 0
         self.lost_ranges: list[tuple[int, int, int]] = []  # (epoch, first, last)
         self.lost_ranges_left_out = 0

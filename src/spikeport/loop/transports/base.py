@@ -21,9 +21,11 @@ class Sender(Protocol):
 
     def ready(self, timeout: float) -> bool:
         """Whether someone listens, after at most `timeout` s; True at once where that cannot be known (UDP)."""
+        ...
 
     def send(self, values: ArrayLike, *, seq: int, source_ns: int) -> bool:
         """Send (n,) values; False where the transport would have to wait, and the packet is dropped."""
+        ...
 
     def close(self) -> None:
         """Give everything back; twice is once."""

@@ -139,7 +139,7 @@ def _run(source: Source, lowering: Lowering, inputs: Inputs | None, options: Run
         library.host_init(address(states[b]), address(v0[b]))
     biases, units = Biases(chip, given), v0.shape[1]
     seen = np.zeros((given.n_batch, given.n_steps if options.record else 0, units), dtype=np.int32)
-    fired = [np.zeros((0, 3), dtype=np.int64)]
+    fired: list[NDArray[np.int64]] = [np.zeros((0, 3), dtype=np.int64)]
     for k0 in range(0, given.n_steps, BLOCK):
         k1 = min(k0 + BLOCK, given.n_steps)
         bias, rows = biases(k0, k1)
@@ -159,7 +159,7 @@ def _run(source: Source, lowering: Lowering, inputs: Inputs | None, options: Run
                     "c_loihi: a state overflows", what, hint="smaller weights, or fewer sources to a unit"
                 )
             step, unit = np.nonzero(z)
-            fired.append(np.stack([step + k0, np.full(step.size, b), unit], axis=1))
+            fired.append(np.stack([step + k0, np.full(step.size, b), unit], axis=1).astype(np.int64))
     return _recording(lowering, chip, (given.n_steps, given.n_batch), np.concatenate(fired), seen, options)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikeport.snn.drive import Inputs
 from spikeport.snn.recording import Recording, SpikeTrains
@@ -67,8 +68,10 @@ def _loihi(plain: Counts, lowering: Lowering, trains: Mapping[str, SpikeTrains])
     chip, cores = lowering.settings["chip"], lowering.settings["cores"]
     names = labels(lowering.network)
     of_unit = {name: t.counts() for name, t in trains.items()}
-    zero = np.zeros(plain.trials, dtype=np.int64)
-    events, reads, messages, hops = dict.fromkeys(plain.events, zero), dict.fromkeys(plain.events, zero), zero, zero
+    zero: NDArray[np.int64] = np.zeros(plain.trials, dtype=np.int64)
+    messages, hops = zero, zero
+    events: dict[str, NDArray[np.int64]] = {name: zero for name in plain.events}
+    reads = dict(events)
     loads = {e: np.zeros((plain.n_steps, plain.trials, len(cores)), dtype=np.int64)
              for e in (SYNAPSE, UPDATE, SPIKE, MESSAGE, ARRIVAL)}  # fmt: skip
     home = _homes(cores)

@@ -63,7 +63,7 @@ class Wanted:
     @property
     def fresh(self) -> Array:
         """1 - A of the chip."""
-        return np.asarray(2.0**-self.dash_mem)
+        return np.asarray(2.0**-self.dash_mem, dtype=np.float64)
 
     def gain(self, current: int) -> Array:
         """(n,): q per effect, in units of the threshold."""
