@@ -96,7 +96,8 @@ def test_the_command_line_calibrates_and_prints_the_rounds(tmp_path: Path) -> No
 def test_a_silent_network_is_one_warning(task: FileTask) -> None:
     found = convert_network(follower(8), task, method="calibrated", trials=10, max_rate=1e-4, dt=1e-3, noise=0.0)
     assert found.mean_rate_hz == 0
-    assert [w for w in found.warnings if "silent" in w] == ["the network is silent: no unit fired in any trial"]
+    (silent,) = [w for w in found.warnings if "silent" in w]
+    assert silent == "the network is silent: no unit fired in any trial; the budget may be too small for any to fire"
     assert not any("a constant would do as well" in w for w in found.warnings)
 
 
@@ -150,7 +151,7 @@ def test_ctrl_c_prints_the_finished_budgets_and_the_exit_code_is_130(
 def test_each_warning_of_a_comparison_names_its_budgets(task: FileTask) -> None:
     points = pareto(follower(8), task, "0.0001,0.0002,30", trials=10, dt=1e-3, noise=0.0)
     found = compared("steps", points)
-    assert "budgets 0.0001, 0.0002: the network is silent: no unit fired in any trial" in found["warnings"]
+    assert any(w.startswith("budgets 0.0001, 0.0002: the network is silent: ") for w in found["warnings"])
     assert all(w.startswith("budget") for w in found["warnings"])
     json.dumps(found)
 

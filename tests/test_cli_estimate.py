@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from typer.testing import CliRunner, Result
 
 from spikeport import estimate_network, transfer
 from spikeport.cli import app
+from spikeport.convert.sources import load_source
 from spikeport.show_estimate import number, si
-from spikeport.snn.files import save_rate_network, save_spiking_network
+from spikeport.snn.files import load_recording, save_rate_network, save_recording, save_spiking_network
 
 ALLOW = ("--allow", "precision,noise,synapse")
 
@@ -75,6 +77,55 @@ def test_a_recording_gives_what_its_run_gave(files: dict[str, Path]) -> None:
     kept = parsed(call(files["net.h5"], "--recording", files["run.h5"], *ALLOW, "--json"))
     assert kept["spiking"] == live["spiking"]
     assert kept["run"] is None
+
+
+def kept_run(files: dict[str, Path]) -> None:
+    ran = CliRunner().invoke(app, [
+        "run", str(files["net.h5"]), "--task", str(files["trials.h5"]), "--trials", "1", "-o", str(files["run.h5"]),
+    ])  # fmt: skip
+    assert ran.exit_code == 0, ran.stderr
+
+
+def test_a_recording_of_another_network_of_the_same_form_is_refused(files: dict[str, Path]) -> None:
+    kept_run(files)
+    save_spiking_network(transfer(follower(), 21, dt=1e-3), files["net.h5"], overwrite=True)
+    done = call(files["net.h5"], "--recording", files["run.h5"], "--target", "engine")
+    assert done.exit_code == 2
+    assert "is a recording of another network" in done.stderr
+    assert "spikeport run NET --task TASK -o run.h5" in done.stderr
+
+
+def test_a_recording_that_does_not_say_of_which_network_it_is_is_taken_with_a_word(files: dict[str, Path]) -> None:
+    kept_run(files)
+    save_recording(replace(load_recording(files["run.h5"]), network=None), files["run.h5"], overwrite=True)
+    found = parsed(call(files["net.h5"], "--recording", files["run.h5"], "--target", "engine", "--json"))
+    assert [loss for loss in found["losses"] if "does not say of which network" in loss]
+    save_spiking_network(transfer(follower(), 20, dt=5e-4), files["net.h5"], overwrite=True)
+    done = call(files["net.h5"], "--recording", files["run.h5"], "--target", "engine")
+    assert done.exit_code == 2
+    assert "spikeport run NET --task TASK -o run.h5" in done.stderr
+    assert "inputs=" not in done.stderr
+
+
+def test_a_rate_network_of_other_sizes_is_not_what_this_network_came_from(files: dict[str, Path]) -> None:
+    save_rate_network(rate_network(6), files["model.h5"], overwrite=True)
+    done = call(files["net.h5"], "--task", files["trials.h5"], "--target", "engine", "--against", files["model.h5"])
+    assert done.exit_code == 2
+    assert "not the one that this network came from" in done.stderr
+    assert f"units: 6 in the rate network, {follower().n_neurons} in the spiking one" in done.stderr
+
+
+def test_what_a_network_says_of_its_origin_is_held_against_the_rate_network(files: dict[str, Path]) -> None:
+    def said() -> list[str]:
+        found = parsed(call(files["net.h5"], "--task", files["trials.h5"], "--target", "engine", "--trials", 1,
+                            "--against", files["model.h5"], "--json"))  # fmt: skip
+        return [loss for loss in found["losses"] if loss.startswith("against: ")]
+
+    assert "not known" in said()[0]  # of a network in memory
+    save_spiking_network(transfer(load_source(files["model.h5"]), 20, dt=1e-3), files["net.h5"], overwrite=True)
+    assert said() == []
+    save_rate_network(follower(seed=1), files["model.h5"], overwrite=True)
+    assert "was made from another file" in said()[0]
 
 
 def test_a_simulator_has_counts_only(files: dict[str, Path]) -> None:

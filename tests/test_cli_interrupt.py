@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from require import need
 from small_models import DT, write_model, write_trials
 
@@ -134,6 +135,7 @@ def test_an_interrupted_run_tells_how_many_trials_were_right(tmp_path: Path) -> 
     assert re.search(r"interrupted after [1-9]\d* of 1000000 trials: \d+ right by rule 'published'", told), told
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_leaves_a_checkpoint_that_resume_goes_on_from(tmp_path: Path) -> None:
     need("torch", resource="train")
     output, state = tmp_path / "m.h5", tmp_path / "m.h5.checkpoint"

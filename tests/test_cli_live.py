@@ -100,8 +100,9 @@ def test_what_a_killed_loop_recorded_is_shown_and_replayed(tmp_path: Path) -> No
     assert shown["stopped"] == {}
     assert answer("live", "replay", record, "--decoder", tmp_path / "rate.h5")["differing"] == 0
     record.write_bytes(record.read_bytes()[:-100])
-    cut = call("live", "show", record).stdout
+    cut = call("live", "show", record, code=1).stdout
     assert "ending          cut at byte" in cut
+    call("live", "replay", record, "--decoder", tmp_path / "rate.h5", code=1)
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -170,16 +171,19 @@ def test_everything_that_is_wrong_with_a_file_is_said_at_once(tmp_path: Path) ->
     [
         ({"source": {"kind": "udp", "bind": "127.0.0.1:0"}}, "'virtual' waits for nothing, and a source 'udp'"),
         ({"policy": {**LOOP["policy"], "safe": [0, 0]}}, "policy: safe value of 2, the decoder has 1 outputs"),
-        ({"decoder": {"network": "none.h5"}}, "decoder: none.h5: "),
+        ({"decoder": {"network": "none.h5", "dtype": "float32"}}, "decoder.network: none.h5: no such file"),
         ({"decoder": {"network": "rate.h5", "dtype": "float32"}}, "decoder.dtype: float32, but rate.h5 is a rate"),
         ({"source": {"kind": "recording", "file": "samples.npy", "trials": 1}}, "source.trials: is for a file of"),
         ({"sink": {"kind": "subject"}}, "sink: 'subject' moves the cursor of a source"),
-        ({"decoder": {"network": "rate.h5", "shadow": "other.h5"}}, "decoder: other.h5: "),
+        ({"decoder": {"network": "rate.h5", "shadow": "other.h5"}}, "decoder.shadow: other.h5: no such file"),
         (
             {"record": {**LOOP["record"], "path": "rate.h5", "overwrite": True}},
-            "record.path: rate.h5, which is an input",
+            "record: rate.h5: exists already and is no record",
         ),
-        ({"record": {**LOOP["record"], "path": "loop.yaml", "overwrite": True}}, "record.path: loop.yaml, which is an"),
+        (
+            {"record": {**LOOP["record"], "path": "loop.yaml", "overwrite": True}},
+            "record: loop.yaml: exists already and is no",
+        ),
         ({"policy": None}, "policy: missing: what to do when data are lost"),
         ({"period": 0}, "period: 0, must be above 0"),
     ],
@@ -190,6 +194,48 @@ def test_parts_that_do_not_fit_are_refused(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SpikeportError, match=why):
         load(write_loop(Path(), **sections))
+
+
+@pytest.mark.parametrize("options", [(), ("--force",)])
+def test_a_file_that_is_no_record_is_never_replaced_whatever_the_file_says(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    victim = tmp_path / "victim.h5"
+    victim.write_bytes(b"years of work")
+    record = {**LOOP["record"], "path": "victim.h5", "overwrite": True}
+    done = call("live", "run", write_loop(tmp_path, record=record), *options, code=2)
+    assert "is no record" in done.stderr
+    assert victim.read_bytes() == b"years of work"
+
+
+def test_a_period_that_is_no_number_is_the_only_problem(tmp_path: Path) -> None:
+    loop = write_loop(tmp_path)
+    loop.write_text(loop.read_text().replace(f'"period": {LOOP["period"]}', '"period": .nan'), encoding="utf-8")
+    with pytest.raises(SpikeportError, match="1 problem\\n  period: ") as refused:
+        load(loop)
+    assert len(refused.value.problems) == 1
+
+
+def test_a_damaged_record_replays_with_exit_code_1(tmp_path: Path) -> None:
+    call("live", "run", write_loop(tmp_path), "--ticks", 60)
+    record = tmp_path / "session.spklog"
+    data = bytearray(record.read_bytes())
+    data[-600] ^= 1
+    record.write_bytes(data)
+    done = call("live", "replay", record, "--decoder", tmp_path / "rate.h5", code=1)
+    assert "ticks that could be read compared, all outputs identical" in done.stdout
+    assert "the record is not whole: damaged" in done.stdout
+    assert not answer("live", "show", record, code=1)["whole"]
+    missing = call("live", "replay", record, "--decoder", tmp_path / "none.h5", code=2)
+    assert "none.h5: no such file" in missing.stderr
+
+
+def test_a_source_that_never_heard_anything_says_so(tmp_path: Path) -> None:
+    loop = write_loop(tmp_path, **{**udp("127.0.0.1:9"), "sink": {"kind": "none"}})
+    done = call("live", "run", loop, "--ticks", 3)
+    assert "warning         nothing was heard from source udp 127.0.0.1:" in done.stdout
+    assert "127.0.0.1:0" not in done.stdout  # the port that the system chose
+    assert answer("live", "run", write_loop(tmp_path, record=None), "--ticks", 3)["warnings"] == []
 
 
 def places(value: Any, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -102,7 +102,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:PORT", "nonsense"])
+@pytest.mark.parametrize("address", [pytest.param("tcp://127.0.0.1:PORT", marks=pytest.mark.slow), "nonsense"])
 def test_an_address_where_nobody_answers_is_one_message_and_exit_code_2(address: str, tmp_path: Path) -> None:
     model = write_model(tmp_path / "model.h5")
     where = address.replace("PORT", str(free_port()))

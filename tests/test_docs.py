@@ -20,6 +20,7 @@ from require import need
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+QUICK = ("convert_and_run.py", "streaming.py", "live_files.py")  # the others take ten to thirty seconds each
 PROGRAM = Path(sys.executable).parent / "spikeport"
 NOT_RUN = re.compile(r"<!-- not run: \S.*-->\s*\Z")  # before a block: its reason, e.g. the minutes that it takes
 FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -152,7 +153,10 @@ def comparable(line: str) -> str:
     return " ".join(SECONDS.sub("_ s", line).split())
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(e, marks=() if e.name in QUICK else pytest.mark.slow, id=e.name) for e in EXAMPLES],
+)
 def test_an_example_runs(example: Path, tmp_path: Path) -> None:
     """In an empty folder: it needs nothing but what it makes. `# needs: train` names what it wants installed."""
     text = example.read_text(encoding="utf-8")

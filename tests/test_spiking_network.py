@@ -170,6 +170,13 @@ def test_a_network_without_populations_is_refused() -> None:
     assert problems_of(populations=()) == ("populations: none, must be at least 1",)
 
 
+@pytest.mark.parametrize("name", ["a\x1b[2J", "two\nlines", ""])
+def test_a_name_that_a_terminal_would_obey_is_refused(name: str) -> None:
+    assert any(
+        p.startswith(f"name {name!r}: must be printable") for p in problems_of(inputs=(SpikeInput(name=name, n=1),))
+    )
+
+
 def test_two_read_outs_of_one_name_are_refused_because_one_would_hide_the_other() -> None:
     readout = ReadOut(name="o", source="a", weight=np.ones((1, 2)), bias=np.zeros(1), synapse=Exponential(tau=0.01))
     assert any("read-out 'o'" in p for p in problems_of(readouts=(readout, readout)))

@@ -70,7 +70,7 @@ def replay(
 ) -> int:
     """Feed a record's inputs to a network again, and compare its outputs bit for bit.
 
-    Seed, precision and period are the record's. Exit code 1: they differ.
+    Seed, precision and period are the record's. Exit code 1: they differ, or the record is cut or damaged.
 
     $ spikeport live replay session.spklog --decoder net.h5
     """
@@ -78,18 +78,19 @@ def replay(
 
     found = replay_record(record, decoder, smoothing)
     emit(found.as_dict(), lambda _: print(found), as_json)
-    return 0 if found.identical else 1
+    return 0 if found.holds else 1
 
 
 def _show(record: Record, as_json: Json = False) -> int:
-    """Say what a record holds: how it ended, counts, gaps, times.
+    """Say what a record holds: how it ended, counts, gaps, times. Exit code 1: it is cut or damaged.
 
     $ spikeport live show session.spklog
     """
     from spikeport.live_record import describe_record
 
-    emit(describe_record(record), show_live.record, as_json)
-    return 0
+    found = describe_record(record)
+    emit(found, show_live.record, as_json)
+    return 0 if found["whole"] else 1
 
 
 _show.__name__ = "show"  # which is a module here

@@ -15,12 +15,13 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from spikeport.live_decoder import load_decoder
-from spikeport.live_guard import Crossings, GuardedSink, read_stimuli
+from spikeport.live_guard import Crossings, Guarded, GuardedSink, read_stimuli
+from spikeport.live_interrupt import interruptible
 from spikeport.live_parts import (
     AROUND,
     CLOCKS,
@@ -54,17 +55,6 @@ _NAMED = re.compile(r"(\w+)(?:: | )(.*)", re.DOTALL)  # how a part begins the li
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guarded:
-    """The section `guard`, read."""
-
-    limits: Limits
-    watch: WatchLimits
-    stimuli: Crossings
-    log: Path
-    when_tripped: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """A run. guard: its status when the loop was over, None without one.  subject: how a simulated one did."""
 
@@ -72,6 +62,7 @@ class Outcome:
     record: Path | None
     guard: Mapping[str, Any] | None
     subject: Mapping[str, Any] | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -83,7 +74,8 @@ class Outcome:
     def as_dict(self) -> dict[str, Any]:
         guard = None if self.guard is None else {k: v for k, v in self.guard.items() if k != "id"}
         record = None if self.record is None else str(self.record)
-        return {**self.summary.as_dict(), "record": record, "guard": guard, "subject": self.subject}
+        return {**self.summary.as_dict(), "record": record, "guard": guard, "subject": self.subject,
+                "warnings": list(self.warnings)}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +86,7 @@ class Live:
     kinds: Mapping[str, str]
     record: Path | None
     guard: Guarded | None
+    _heard: list[str] = field(default_factory=list, repr=False, compare=False)  # where the source was, while it ran
 
     def run(
         self,
@@ -106,21 +99,33 @@ class Live:
     ) -> Outcome:
         """Run until n_ticks, the source's end, `stop`, or Ctrl-C. announce: is told once that the loop runs, and where.
 
+        LiveInterrupted: Ctrl-C where the loop could not end in order.
         arm: who arms the guard.  device: DRY_RUN, or "module:Class" of a stimulator, which runs in the guard's process.
         """
         if self.guard is None:
             if arm or device != DRY_RUN:
                 raise SpikeportError("a guard is to be armed, but the file has no section `guard`")
-            return self._outcome(self._go(n_ticks, stop, announce), None)
-        if not arm:
+            with interruptible(self.record):
+                return self._outcome(self._go(n_ticks, stop, announce), None)
+        if not arm.strip():  # before the log is begun, which is never replaced
             raise SpikeportError("guard: nobody arms it", hint='--arm "A. Name"   (the name of who answers for it)')
-        made = GuardProcess.start(
-            self.guard.limits, self.guard.watch, log=self.guard.log, device=device, versions=versions()
-        )
+        with interruptible(self.record, self.guard.log):
+            return self._guarded(self.guard, n_ticks, stop, arm.strip(), device, announce)
+
+    def _guarded(
+        self,
+        given: Guarded,
+        n_ticks: int | None,
+        stop: threading.Event | None,
+        arm: str,
+        device: str,
+        announce: Callable[[str], None],
+    ) -> Outcome:
+        made = GuardProcess.start(given.limits, given.watch, log=given.log, device=device, versions=versions())
         with ExitStack() as parts:
             process = parts.enter_context(made)
             process.console.arm(by=arm)
-            guard = GuardSink(process.link, self.guard.stimuli, when_tripped=self.guard.when_tripped)
+            guard = GuardSink(process.link, given.stimuli, when_tripped=given.when_tripped)
             sink, self.loop.sink = self.loop.sink, GuardedSink(guard, self.loop.sink)
             parts.callback(setattr, self.loop, "sink", sink)
             try:
@@ -132,7 +137,20 @@ class Live:
             return self._outcome(summary, process.console.status())
 
     def _outcome(self, summary: Summary, guard: Mapping[str, Any] | None) -> Outcome:
-        return Outcome(summary=summary, record=self.record, guard=guard, subject=figures(self.loop.source))
+        return Outcome(
+            summary=summary, record=self.record, guard=guard, subject=figures(self.loop.source),
+            warnings=self._silence(summary),
+        )  # fmt: skip
+
+    def _silence(self, summary: Summary) -> tuple[str, ...]:
+        """A line where the world should have sent, and nothing of it was ever heard."""
+        kind = self.kinds["source"]
+        if summary.packets["received"] or not summary.ticks or not SOURCES[kind].live:
+            return ()
+        where = " ".join(["source", kind, *self._heard[-1:]]).strip()
+        if summary.transports.get("source", {}).get("came"):
+            return (f"not one packet of {where} could be used: its counts say why",)
+        return (f"nothing was heard from {where}: nobody sent there (another address or port?)",)
 
     def _go(self, n_ticks: int | None, stop: threading.Event | None, announce: Callable[[str], None]) -> Summary:
         said = False
@@ -141,6 +159,7 @@ class Live:
             nonlocal said
             if not said:  # the first tick: every part is open, and knows its port
                 said = True
+                self._heard.append(str(getattr(self.loop.source, "address", "")))
                 announce(self._where())
             return stop is not None and stop.is_set()
 
@@ -242,7 +261,8 @@ class _Builder:
         if self.problems.within("decoder") or not self.period:
             return None
         more = {"shadow": shadow, "smoothing": smoothing}
-        return self.tried("decoder", DECODER, lambda: load_decoder(values, self.folder, self.period, **more))
+        known = {**DECODER, **AROUND}
+        return self.tried("decoder", known, lambda: load_decoder(values, self.folder, self.period, **more))
 
     def kind(self, name: str, table: Mapping[str, Part]) -> Any:
         """A source, a sink or a clock."""
@@ -256,11 +276,18 @@ class _Builder:
         found = check({k: v for k, v in values.items() if k != "kind"}, part.fields, name, self.problems)
         if part.missing():
             self.problems.add(f"{name}.kind", f"'{kind}' {part.missing()}")
-        if self.problems.within(name):
+        if self.problems.within(name) or self.unknown(name, part):
             return None
         given = Given(found, self.folder, self.period, **self.given, source=self.parts.get("source"))
         self.parts[name] = self.tried(name, part.fields, lambda: part.make(given))
         return self.parts[name]
+
+    def unknown(self, name: str, part: Part) -> bool:
+        """Whether what it is made from, the period or a source, has a problem of its own, which would be said twice."""
+        of_subject = name == "sink" and self.kinds[name] == self.kinds.get("source") == "subject"
+        return (name == "source" and not part.live and not self.period) or (
+            of_subject and self.parts.get("source") is None
+        )
 
     def plain(self, name: str, fields: Fields, make: Callable[[dict[str, Any]], Any]) -> Any:
         """A section without kinds; `record` may be null."""
@@ -295,7 +322,10 @@ class _Builder:
             stimuli = read_stimuli(values["stimuli"], "guard.stimuli", self.problems, n_outputs)
         log = self.folder / Path(values.get("log", "")).expanduser()
         if "log" in values:
-            self.tried("guard.log", {}, lambda: check_writable(log))
+            if os.path.lexists(log):
+                self.problems.add("guard.log", f"{log} exists already; name a new log: a guard's log is never replaced")
+            else:
+                self.tried("guard.log", {}, lambda: check_writable(log))
         if self.problems.within("guard") or limits is None or watch is None:
             return None
         return Guarded(limits=limits, watch=watch, stimuli=stimuli, log=log, when_tripped=values["when_tripped"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,16 @@ def load_decoder(
     smoothing: str | None = None,
 ) -> Decoder:
     """The decoder of a file's section `decoder`; period: s, of a tick."""
+    beside = None if shadow is None else shadow["network"]
+    named = {"network": values["network"], "shadow": beside, "smoothing": smoothing}
+    given = {name: folder / Path(file).expanduser() for name, file in named.items() if file is not None}
+    missing = [f"{name}: {path}: no such file" for name, path in given.items() if not os.path.exists(path)]
+    if missing:
+        raise SpikeportError("decoder", missing)
     decoder = _one(values, folder, period)
     if shadow is not None:
         decoder = Shadow(decoder, _one(shadow, folder, period))
-    return decoder if smoothing is None else Smoothed(decoder, _smoothing(folder / smoothing, decoder.period))
+    return decoder if smoothing is None else Smoothed(decoder, _smoothing(given["smoothing"], decoder.period))
 
 
 def decoder_of(recorded: Mapping[str, Any], network: Path, smoothing: Path | None = None) -> Decoder:
@@ -48,6 +55,8 @@ def decoder_of(recorded: Mapping[str, Any], network: Path, smoothing: Path | Non
         raise SpikeportError(f"the record has a decoder of kind {recorded.get('kind')!r:.60}, which no file describes")
     if "smoothing" in recorded and smoothing is None:
         raise SpikeportError("the record's decoder was behind a smoothing", hint="--smoothing smoothing.npz")
+    if not os.path.exists(network):  # pathlib's raises where a name is too long
+        raise SpikeportError(f"{network}: no such file", hint="--decoder net.h5")
     values = {name: recorded[name] for name in _names_of(network) if name in recorded}
     given = None if smoothing is None else str(smoothing)
     return load_decoder({"network": str(network), **values}, Path(), period, smoothing=given)

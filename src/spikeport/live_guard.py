@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from spikeport.loop.configuration import Field, Fields, Problems, as_it_is, check, need, number, whole
 from spikeport.loop.guard.commands import Command, Pulse, Train
+from spikeport.loop.guard.limits import Limits
 from spikeport.loop.guard.sink import GuardSink
+from spikeport.loop.guard.watchdog import WatchLimits
 from spikeport.loop.packets import Output
 from spikeport.loop.ports import Clock, Sink
 from spikeport.snn.errors import SpikeportError
@@ -90,6 +93,17 @@ def _crossing(given: dict[str, Any]) -> Crossing:
     if len(train) == 1:
         raise SpikeportError("train", ["n_pulses and rate_hz go together"])
     return Crossing(output, above, Train(pulse=pulse, **train))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guarded:
+    """The section `guard`, read."""
+
+    limits: Limits
+    watch: WatchLimits
+    stimuli: Crossings
+    log: Path
+    when_tripped: str
 
 
 class GuardedSink:

@@ -328,7 +328,7 @@ POLICY: Fields = {
 RECORD: Fields = {
     "path": need(text, "a new file, .spklog"),
     "on_loss": need(one_of("count", "stop"), "count or stop, where the disk cannot keep up"),
-    "overwrite": Field(flag, "replace a file that exists"),
+    "overwrite": Field(flag, "replace a record that exists; a file that is no record is never replaced"),
     "backlog": Field(whole(1), "bytes that the other process may hold"),
     "fsync_s": Field(number(above=0), "s after which the disk must have it"),
     "close_s": Field(number(above=0), "s that the end waits for the last bytes"),

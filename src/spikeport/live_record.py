@@ -86,6 +86,7 @@ def describe_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         stages = {_LATENESS if n == "lateness" else n: h.as_dict() for n, h in counts.accounting.stages.items()}
         return {
             "file": reader.name, "bytes": reader.size, "ending": str(reader.ending),
+            "whole": reader.ending.whole,
             "stopped": dict(counts.stopped), "ticks": ticks, "merged_ticks": counts.merged,
             "period_s": period_ns / 1e9, "causes": counts.causes, "safe": counts.safe, "events": counts.events,
             **counts.numbers, "gap_list": counts.gaps, "lost_list": counts.lost, "record_lost": counts.recorder,

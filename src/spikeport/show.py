@@ -27,7 +27,10 @@ def interrupted(interrupt: KeyboardInterrupt) -> None:
     error(str(interrupt) or "interrupted")
     for candidate in getattr(interrupt, "candidates", ()):
         error(f"  {_candidate_line(candidate.as_dict())}   {candidate.trials} trials")
-    if not hasattr(interrupt, "result"):  # training leaves a checkpoint, and its message says where
+    files = getattr(interrupt, "files", ())
+    if files:  # a loop's record and its guard's log
+        error(f"written until then: {', '.join(map(str, files))}")
+    elif not hasattr(interrupt, "result"):  # training leaves a checkpoint, and its message says where
         error("no file was written")
 
 

@@ -36,12 +36,15 @@ def ran(found: Mapping[str, Any], text: str) -> None:
         guard = found["guard"]
         cause = f": {guard['cause']}" if guard["cause"] else ""
         counts = ", ".join(f"{guard[name]} {name}" for name in ("asked", "allowed", "refused", "given"))
-        print(f"guard           {guard['state']}{cause}; {counts}")
+        stops = f"; {guard['stops']} times told to stop" if guard.get("stops") else ""
+        print(f"guard           {guard['state']}{cause}; {counts}{stops}")
     if found["subject"] is not None:
         print(f"subject         {found['subject']['successes']} of {found['subject']['trials']} trials")
         for name in ("success", "time", "efficiency", "throughput", "bit_rate"):
             value, low, high = (float("nan") if x is None else x for x in found["subject"][name])
             print(f"  {name:13} {value:.2f}   95 % [{low:.2f}, {high:.2f}]")
+    for line in found["warnings"]:
+        print(f"warning         {line}")
     if found["record"] is not None:
         print(f"record          {found['record']}")
 

@@ -1,32 +1,19 @@
-"""The matrix of what ran, printed at the end of the run: target x network."""
+"""Brian2 compiles code for every network: ten of them are in the quick run, the others in `-m slow`."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-LAW = "test_a_target_agrees_with_the_reference_or_refuses["
-SEEN: dict[tuple[str, str], str] = {}
+COMPILES = ("brian2",)
+QUICK = ("plain", "kim2019", "exact", "double exponential", "recurrent, delay 4", "chain, delay 1", "bias", "noise",
+         "refractory", "read-out")  # fmt: skip
 
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note how each (network, target) came out; with workers, this runs where their reports come together."""
-    _, found, rest = report.nodeid.partition(LAW)
-    if not found or (report.when != "call" and report.passed):
-        return
-    network, _, target = rest.removesuffix("]").rpartition("-")
-    words = dict(report.user_properties).get("verdict", "")
-    SEEN[network, target] = {"passed": words, "failed": "FAILS", "skipped": "not installed"}[report.outcome]
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if not SEEN:
-        return
-    targets = sorted({t for _, t in SEEN})
-    width = max(len(n) for n, _ in SEEN)
-    terminalreporter.section("conformance: = agrees, ~ agrees with a named loss, - refuses")
-    terminalreporter.write_line(f"{'':<{width}}  " + "  ".join(targets))
-    for network in dict.fromkeys(n for n, _ in SEEN):
-        cells = [f"{SEEN.get((network, t), ''):^{len(t)}}" for t in targets]
-        terminalreporter.write_line(f"{network:<{width}}  " + "  ".join(cells))
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        case = getattr(item, "callspec", None)
+        if case is None or case.params.get("name") not in COMPILES or "case" not in case.params:
+            continue
+        if case.id.removesuffix(f"-{case.params['name']}") not in QUICK and "refusal" not in item.name:
+            item.add_marker(pytest.mark.slow)

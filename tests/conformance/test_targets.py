@@ -181,6 +181,7 @@ def whole(target: Runner, case: Conformance) -> Lowering:
     return target.lower(case.network, allow=() if target.capabilities.precision else ("precision",))
 
 
+@pytest.mark.slow  # lowers every network to every target
 def test_the_tables_in_the_documents_are_what_the_targets_declare() -> None:
     stale = [path.name for path, text in pages().items() if path.read_text(encoding="utf-8") != text]
     assert not stale, "python tests/conformance_matrix.py --write"

@@ -17,6 +17,7 @@ from require import need
 from spikeport.live_guard import Crossing, Crossings, read_stimuli
 from spikeport.loop.configuration import Problems
 from spikeport.loop.guard.commands import Pulse
+from spikeport.loop.guard.console import Console, GuardProcess
 from spikeport.loop.packets import Output
 
 need("yaml", resource="live")
@@ -99,6 +100,55 @@ def test_nobody_arms_it_by_accident(tmp_path: Path) -> None:
     assert not (tmp_path / "session.spklog").exists()
     plain = write_loop(tmp_path, name="plain.yaml", **WALL)
     assert "no section `guard`" in call("live", "run", plain, "--arm", "A. Tester", code=2).stderr
+
+
+def test_a_name_that_is_blank_arms_nothing_and_leaves_the_log_to_be_written(tmp_path: Path) -> None:
+    loop = write_loop(tmp_path, guard=GUARD, **WALL)
+    assert '--arm "A. Name"' in call("live", "run", loop, "--arm", " ", code=2).stderr
+    assert not (tmp_path / "guard.jsonl").exists()
+
+
+def test_a_log_that_exists_asks_for_a_new_one_and_not_for_force(tmp_path: Path) -> None:
+    loop = write_loop(tmp_path, guard=GUARD, **WALL)
+    (tmp_path / "guard.jsonl").write_text("an old session\n")
+    for arguments in ([], ["--force"]):
+        errors = call("live", "run", loop, "--arm", "A. Tester", *arguments, code=2).stderr
+        assert "guard.log: " in errors
+        assert "name a new log: a guard's log is never replaced" in errors
+        assert "--force" not in errors
+    assert (tmp_path / "guard.jsonl").read_text() == "an old session\n"
+
+
+def test_ctrl_c_while_the_guard_starts_names_the_log_that_it_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(console: Console, *, by: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Console, "arm", interrupted)
+    loop = write_loop(tmp_path, guard=GUARD, **WALL)
+    errors = call("live", "run", loop, "--arm", "A. Tester", code=130).stderr
+    assert errors == f"interrupted\nwritten until then: {tmp_path / 'guard.jsonl'}\n"
+
+
+def test_ctrl_c_before_anything_was_written_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any, **named: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GuardProcess, "start", interrupted)
+    loop = write_loop(tmp_path, guard=GUARD, **WALL)
+    errors = call("live", "run", loop, "--arm", "A. Tester", code=130).stderr
+    assert errors == "interrupted\nno file was written\n"
+
+
+def test_the_line_of_the_guard_counts_the_stops_of_the_loop_apart(tmp_path: Path) -> None:
+    loop = write_loop(tmp_path, guard={**GUARD, "stimuli": []}, **WALL)
+    shown = call("live", "run", loop, "--arm", "A. Tester").stdout
+    assert "disarmed; 0 asked, 0 allowed, 0 refused, 0 given; " in shown
+    log = [json.loads(line) for line in (tmp_path / "guard.jsonl").read_text().splitlines()]
+    stops = sum(each["kind"] == "stop" for each in log)
+    assert f"0 given; {stops} times told to stop" in shown
+    assert stops > 0
 
 
 def test_every_limit_that_is_missing_unknown_or_wrong_is_said(tmp_path: Path) -> None:

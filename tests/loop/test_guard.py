@@ -287,3 +287,32 @@ def test_the_state_alone_withholds_what_is_due() -> None:
     assert guard.redeem(permit, 0) == (1, ())
     assert guard.due(0) == []
     assert guard.given == 0
+
+
+# -- stops
+
+
+def test_a_stop_is_in_the_record_and_counts_apart_from_the_stimuli() -> None:
+    bench = Bench.running(WIDE)
+    bench.ask(train(100, 100))
+    bench.ask(Stop(), 15_000)
+    status = bench.station.status()
+    assert (status["asked"], status["allowed"], status["stops"]) == (1, 1, 1)
+    stop = next(record for record in bench.records if record["kind"] == "stop")
+    assert (stop["command"], stop["state"]) == ({"do": "stop"}, "running")
+    kinds = [record["kind"] for record in bench.records]
+    assert kinds[kinds.index("stop") :] == ["stop", "cut", "silence"]
+
+
+def test_every_silence_has_its_cause_in_the_record() -> None:
+    bench = Bench.running(WIDE)
+    bench.ask(Stop())
+    bench.station.person("disarm", by="A. Tester")
+    bench.station.person("arm", by="A. Tester")
+    bench.station.start()
+    bench.station.end()
+    bench.station.trip("it twitched")
+    bench.station.person("reset", by="A. Tester", cause="it twitched")
+    assert [record["cause"] for record in bench.records if record["kind"] == "silence"] == [
+        "the guard's start", "asked by the loop", "disarmed", "the loop's end", "tripped", "reset",
+    ]  # fmt: skip

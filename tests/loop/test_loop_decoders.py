@@ -277,6 +277,19 @@ def test_a_packet_with_counts_that_are_none_is_lost_data() -> None:
     assert summary.causes["held"] == 2
 
 
+def test_a_value_beyond_the_decoders_dtype_is_lost_data_and_ends_nothing() -> None:
+    u = samples(20, 1)[:, 0]
+    u[7, 0] = 1e39  # finite, but not in float32
+    recorder = MemoryRecorder()
+    summary = Loop(
+        ArraySource(u, period=5 * MS), SpikingDecoder(lively(), period=5 * MS, dtype="float32"), MemorySink(),
+        VirtualClock(), policy(safe=(0.0,) * 3), recorder, period=5 * MS,
+    ).run()  # fmt: skip
+    assert [e["seq"] for e in recorder.of("invalid")] == [7]
+    assert "beyond float32" in recorder.of("invalid")[0]["problem"]
+    assert (summary.ticks, summary.causes["held"]) == (20, 1)
+
+
 # ---- what is refused, and what a record is told
 
 

@@ -29,6 +29,7 @@ from record_cases import (
 
 from spikeport.loop.packets import CAUSES, Output
 from spikeport.loop.record import format as form
+from spikeport.loop.record.outside import ProcessRecorder
 from spikeport.loop.record.read import read_record, summary
 from spikeport.loop.record.reader import Event, RecordReader, Tick
 from spikeport.loop.record.writer import LOST, FileRecorder, MemoryRecorder
@@ -137,6 +138,20 @@ def test_a_record_is_not_written_over_another(tmp_path: Path) -> None:
     with FileRecorder(path, overwrite=True) as recorder:
         recorder.open({})
     assert len(read_record(path)) == 0
+
+
+def test_only_a_record_is_ever_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "thesis.h5"
+    path.write_bytes(b"not a record")
+    for recorder in (FileRecorder, ProcessRecorder):
+        with pytest.raises(SpikeportError, match="is no record"):
+            recorder(path, overwrite=True, on_loss="stop")
+    path.unlink()
+    late = FileRecorder(path, overwrite=True)
+    path.write_bytes(b"not a record")  # meanwhile
+    with pytest.raises(SpikeportError, match="is no record"):
+        late.open({})
+    assert path.read_bytes() == b"not a record"
 
 
 def test_a_recorder_makes_one_record_and_closes_once() -> None:

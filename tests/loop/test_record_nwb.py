@@ -267,3 +267,17 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
     to_nwb(record, path, SESSION, SUBJECT, overwrite=True)
     with opened(path) as file:
         assert "outputs" in file.acquisition
+
+
+def test_a_start_that_the_machines_own_clock_contradicts_is_refused_or_explained(tmp_path: Path) -> None:
+    assert SESSION.start_time is not None
+    record = read_record(record_of(5))
+    near = replace(record, machine={"started": (SESSION.start_time + timedelta(hours=23)).isoformat()})
+    far = replace(record, machine={"started": "2024-11-03T09:30:00+00:00"})
+    assert not any("machine" in note for note in to_nwb(near, tmp_path / "near.nwb", SESSION, SUBJECT).notes)
+    with pytest.raises(SpikeportError, match=r"2025-11-03T09:30:00\+00:00, but by .* begun at 2024-11-03T09:30:00"):
+        to_nwb(far, tmp_path / "far.nwb", SESSION, SUBJECT)
+    assert not (tmp_path / "far.nwb").exists()
+    explained = replace(SESSION, machine_clock="its battery was empty")
+    notes = to_nwb(far, tmp_path / "far.nwb", explained, SUBJECT).notes
+    assert any(note.endswith("2024-11-03T09:30:00+00:00: its battery was empty") for note in notes)

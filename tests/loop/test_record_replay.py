@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from record_cases import HEADER, PERIOD, Leaky, feed, lines, record_of
 
 from spikeport.loop.packets import Output
+from spikeport.loop.record.format import TICK, Framer
 from spikeport.loop.record.read import read_record
 from spikeport.loop.record.reader import RecordReader
 from spikeport.loop.record.replay import replay
-from spikeport.loop.record.writer import MemoryRecorder
+from spikeport.loop.record.writer import MemoryRecorder, pack_header, pack_tick
 from spikeport.snn.errors import SpikeportError
 
 
@@ -100,6 +101,20 @@ def test_a_record_that_is_cut_is_compared_as_far_as_it_goes_and_that_is_said() -
     assert found.identical
     assert 0 < found.compared < 30
     assert "the record is not whole: cut at byte" in str(found)
+    assert not found.holds
+
+
+def test_a_record_that_the_loop_left_behind_is_whole_and_that_it_was_left_is_said() -> None:
+    framer = Framer()
+    data = framer.start(pack_header(HEADER, None))
+    for line in lines(30, lost=0.0):
+        assert isinstance(line[0], Output)
+        data += framer.frame(TICK, pack_tick(line[0], line[1], line[2]))  # type: ignore[arg-type]
+    data += framer.end(closed=False, reason="the loop is gone")
+    found = replay(read_record(data), Leaky())
+    assert found.compared == 30
+    assert found.holds
+    assert "the loop did not close the record: abandoned" in str(found)
 
 
 def test_what_has_nothing_to_compare_is_not_identical() -> None:

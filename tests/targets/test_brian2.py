@@ -106,6 +106,7 @@ def test_a_long_run_agrees_across_the_blocks_it_is_fed_in() -> None:
     assert differing(run(case), reference.simulate(case.network, case.inputs, **case.run())) == 0
 
 
+@pytest.mark.slow
 def test_trials_in_parts_are_the_trials_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     case = crowded()
     given = {"noise_values": {"a": np.random.default_rng(1).normal(0, 0.05, (STEPS, BATCH, 5))}}

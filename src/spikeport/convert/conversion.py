@@ -350,7 +350,8 @@ def _check_settings(seed: int, dtype: str, n_jobs: int, max_rate: float | None) 
 def _warnings(fresh: _Fresh, max_rate: float | None) -> list[str]:
     found = []
     if fresh.mean_rate_hz == 0:
-        found.append("the network is silent: no unit fired in any trial")
+        more = "" if max_rate is None else "; the budget may be too small for any to fire"
+        found.append(f"the network is silent: no unit fired in any trial{more}")
     if max_rate is not None and fresh.mean_rate_hz > max_rate:
         found.append(f"{fresh.mean_rate_hz:.4g} spikes/s a unit on the fresh trials, above the budget of {max_rate:g}")
     accuracies = {rule: m.accuracy for rule, m in fresh.spiking.items()}

@@ -95,6 +95,7 @@ class Recording:
 
     spikes: population -> SpikeTrains.  outputs: read-out -> (time, batch, n_outputs).
     traces: "population.v" -> (time, batch, neuron) mV, as recorded: v is the one before the reset.
+    network: fingerprint (sha256) of the network that ran; None where that is not known.
     """
 
     dt: float
@@ -103,6 +104,7 @@ class Recording:
     spikes: Mapping[str, SpikeTrains] = field(default_factory=dict)
     outputs: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     traces: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
+    network: str | None = None
 
     @property
     def duration(self) -> float:
@@ -139,4 +141,5 @@ def join(parts: Sequence[Recording]) -> Recording:
         spikes=spikes,
         outputs={name: np.concatenate([p.outputs[name] for p in parts], axis=1) for name in first.outputs},
         traces={name: np.concatenate([p.traces[name] for p in parts], axis=1) for name in first.traces},
+        network=first.network if all(p.network == first.network for p in parts) else None,
     )

@@ -177,6 +177,8 @@ def _problems(network: SpikingNetwork) -> list[str]:
         f"name '{n}': used {names.count(n)} times, must be unique" for n in sorted(set(names)) if names.count(n) > 1
     ]
     outs = [r.name for r in network.readouts]
+    # a terminal, a script and a report show names: an escape sequence or a line break in one would write there
+    found += [f"name {n!r}: must be printable, in one line" for n in names + outs if not n.isprintable() or not n]
     found += [
         f"read-out '{n}': used {outs.count(n)} times, must be unique" for n in sorted(set(outs)) if outs.count(n) > 1
     ]

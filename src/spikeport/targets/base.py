@@ -198,5 +198,6 @@ def check_choices(target: Target, choices: Mapping[str, str]) -> dict[str, str]:
     wrong += [f"{name}: '{choices[name]}', must be one of {', '.join(known)}"
               for name, known in target.choices.items() if name in choices and choices[name] not in known]  # fmt: skip
     if wrong:
-        raise SpikeportError(f"{target.name}: cannot do that", wrong, hint="spikeport targets")
+        able = "; ".join(f"{name} ({', '.join(known)})" for name, known in target.choices.items())
+        raise SpikeportError(f"{target.name}: cannot do that", wrong, hint=f"its choices: {able or 'none'}")
     return {name: known[0] for name, known in target.choices.items()} | dict(choices)

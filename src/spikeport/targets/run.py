@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from spikeport.snn.calibrated_range import RangeWatch
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.files import load_spiking_network
+from spikeport.snn.fingerprint import fingerprint
 from spikeport.snn.losses import Loss
 from spikeport.snn.measures import wilson
 from spikeport.snn.recording import Recording, join
@@ -138,7 +139,8 @@ def run_network(  # long: a third of it is the signature
         device=device, seed=seed, trials=trials, right=right, rule=rule,
         mean_rate_hz=spikes / (trials * duration * network.n_neurons), silent_trials=silent,
         seconds=time.perf_counter() - started, losses=lowering.losses,
-        warnings=() if watch is None else watch.warnings(), recording=join(kept) if keep else None,
+        warnings=() if watch is None else watch.warnings(),
+        recording=replace(join(kept), network=fingerprint(network)) if keep else None,
     )  # fmt: skip
 
 

@@ -80,6 +80,8 @@ class Calibration:
             return None
         most = max(self.history, key=lambda r: r.expected_rate_hz)
         best = self.history[self.best]
+        if most.expected_rate_hz == 0:
+            return "no unit fires in any round: the budget is too small, or the inputs drive none"
         if most is best:
             return "no more was spent in any round: units are as fast as their step and t_ref allow, or rounds ran out"
         return (

@@ -70,6 +70,7 @@ class SpikingDecoder:
         self._first_trial, self._with_noise, self._spikes = first_trial, with_noise, outputs == "spikes"
         self._dtype = dtype
         self._engine = Engine(network, dtype=dtype)
+        self._largest = float(np.finfo(dtype).max)
         self.n_inputs = sum(i.n for i in network.inputs)
         self.n_outputs = network.n_neurons if self._spikes else sum(r.weight.shape[0] for r in network.readouts)
         starts = np.cumsum([0, *(i.n for i in network.inputs)])
@@ -136,7 +137,10 @@ class SpikingDecoder:
         return self._advance(row, n)
 
     def refuses(self, values: Array) -> str:
-        """Why a sample cannot be decoded, "" where it can: counts are whole numbers, 0 or more."""
+        """Why a sample cannot be decoded, "" where it can: in the dtype's range, counts whole and not negative."""
+        beyond = np.abs(values) > self._largest
+        if beyond.any():
+            return f"{int(beyond.sum())} values are beyond {self._dtype}, {self._largest:.3g} at most"
         if not self._counted:
             return ""
         counts = values[self._is_count]

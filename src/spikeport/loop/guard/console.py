@@ -30,6 +30,26 @@ from spikeport.snn.errors import RefusedError, SpikeportError
 
 ANSWER_S = 30.0  # a console waits this long
 CLOSE_S = 5.0
+_ROOT = str(Path(__file__).resolve().parents[3])  # the folder of the package itself
+_START = (  # with -P: a file beside the loop that has the name of a module must not run in the guard
+    "import os, sys; here, root, *ends = sys.argv[1:]; "
+    "sys.path[:] = [p for p in sys.path if os.path.realpath(p) != here] + [root]; "
+    "from spikeport.loop.guard.process import main; sys.exit(main(ends))"
+)
+
+
+def _here() -> str:
+    """The current folder; '' where it was removed."""
+    try:
+        return os.path.realpath(os.getcwd())
+    except OSError:
+        return ""
+
+
+def _places() -> list[str]:
+    """Where this process finds modules, and the current folder: where the module of a device may be."""
+    here = _here()
+    return [place or here for place in dict.fromkeys([*sys.path, here]) if place or here]
 
 
 def _await(channel: wire.Channel, number: int, timeout_s: float, others: list[dict[str, Any]]) -> dict[str, Any]:
@@ -221,14 +241,17 @@ class GuardProcess:
         options: Mapping[str, Any] | None = None,
         versions: Mapping[str, str] | None = None,
     ) -> GuardProcess:
-        """Start it, DISARMED. log: a new file.  device: DRY_RUN, or 'module:Class', made there with options."""
+        """Start it, DISARMED. log: a new file.  device: DRY_RUN, or 'module:Class', made there with options.
+
+        The process imports nothing from the current folder, but the module of a device.
+        """
         if os.name != "posix":
             raise SpikeportError("guard: its process needs POSIX sockets", hint="run the guard on Linux or macOS")
         (link, far_link), (console, far_console) = socket.socketpair(), socket.socketpair()
         with far_link, far_console:
             ends = (far_link.fileno(), far_console.fileno())
             process = subprocess.Popen(
-                [sys.executable, "-m", "spikeport.loop.guard.process", *map(str, ends)],
+                [sys.executable, "-P", "-c", _START, _here(), _ROOT, *map(str, ends)],
                 pass_fds=ends,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # a terminal's Ctrl-C and hang-up are not for it
@@ -236,8 +259,9 @@ class GuardProcess:
         guard = cls(process, Console(console), Link(link), {})
         config = {"limits": limits.to_wire(), "watch": watch.to_wire(), "versions": versions}
         where = {"device": device, "options": dict(options or {}), "log": str(Path(log).absolute())}
+        places = {} if device == DRY_RUN else {"places": _places()}
         try:
-            guard.about = guard.console._ask({"do": "configure", **config, **where})
+            guard.about = guard.console._ask({"do": "configure", **config, **where, **places})
         except BaseException:
             guard.close()
             raise

@@ -24,6 +24,14 @@ from spikeport.loop.guard.states import TRANSITIONS, State
 from spikeport.snn.errors import RefusedError, SpikeportError
 
 Record = Callable[..., None]  # record(kind, at_ns, **details), as Recorder.event
+_SILENCE = {  # the word of the log for what ended the current
+    "stop": "asked by the loop",
+    "disarm": "disarmed",
+    "trip": "tripped",
+    "end": "the loop's end",
+    "reset": "reset",
+    "exit": "the guard's end",
+}
 MAX_UNDER_WAY = 64  # stimuli at once, whatever the limits say: bounds the time of one pass
 _HISTORY = [name for name in CHECKS if name in ("net_charge_nC", "rate_hz", "window_charge_nC", "session_charge_nC")]
 
@@ -84,8 +92,10 @@ class Guard:
         self.state = State.DISARMED
         self.cause = ""  # of the trip, to be read back
         self._also = ""
-        self.asked = self.allowed = self.refused = self.given = self.cuts = 0
+        self.asked = self.allowed = self.refused = self.given = self.cuts = 0  # stimuli, and pulses given
+        self.stops = 0  # commands to stop: none of `asked`, and never refused
         self.silences = 0  # how often the device had to be silenced: whoever holds it compares
+        self.silence_cause = "the guard's start"  # of the last of them
         self._listener = record
         self.unrecorded = ""  # why the record could not take something: whoever holds the guard trips it
         self._ledgers = {site: SiteLedger() for site in limits.sites}
@@ -134,14 +144,15 @@ class Guard:
 
     def request(self, command: Command, now_ns: int) -> Answer:
         """Judge one command; an allowed one begins at once."""
-        self.asked += 1
         forward = self._forward(now_ns)
         if isinstance(command, Stop):
+            self.stops += 1
+            self._record("stop", now_ns, command=to_message(command), state=self.state.value)
             self.cut("stop", now_ns)
-            self.allowed += 1
             return Answer(now_ns, True, -1, ())
         if not isinstance(command, Pulse | Train | Pattern):
             raise SpikeportError(f"guard: {type(command).__name__} is no command", hint="Pulse, Train, Pattern or Stop")
+        self.asked += 1
         if not forward:
             return self._refuse(command, now_ns, [Violation("state", "", self.state.value, State.RUNNING.value)])
         groups = [(now_ns + after, pulses) for after, pulses in schedule(command)]
@@ -314,6 +325,7 @@ class Guard:
         """End all that is under way; its pulses to come are dropped and use up nothing. The device must be silenced."""
         self._issued.clear()
         self.silences += 1
+        self.silence_cause = _SILENCE.get(cause, cause)
         for stimulus in self._under_way.values():
             self.cuts += 1
             left = sum(len(pulses) for _, pulses in stimulus.groups[stimulus.next :])
@@ -331,7 +343,7 @@ class Guard:
 
     def status(self) -> dict[str, Any]:
         """State, cause, counts, and what each site has had."""
-        names = ("asked", "allowed", "refused", "given", "cuts")
+        names = ("asked", "allowed", "refused", "given", "cuts", "stops")
         return {
             "state": self.state.value,
             "cause": self.cause,

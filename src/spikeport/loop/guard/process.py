@@ -1,4 +1,4 @@
-"""The guard's own process: `python -m spikeport.loop.guard.process LINK CONSOLE`, started by console.GuardProcess.
+"""The guard's own process, started by console.GuardProcess, which keeps the current folder out of its imports.
 
 Two sockets come in: the link to the loop, which can start, end, ask and beat; and the console to a person, which can
 arm, disarm, stop, reset. A message of one on the other is a fault. When the link ends, or sends what is no message, the
@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from spikeport.loop.guard import wire
@@ -43,7 +43,9 @@ class Log:
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         except OSError as error:
-            raise SpikeportError(f"{path}: no log of the guard: {error.strerror}", hint="log= a new file") from None
+            raise SpikeportError(
+                f"{path}: no log of the guard: {error.strerror}", hint="a new file: a guard's log is never replaced"
+            ) from None
 
     def __call__(self, kind: str, at_ns: int, **details: Any) -> None:
         """One line; OSError where it cannot be written, also in part."""
@@ -58,10 +60,14 @@ def asleep_ns() -> int:
     return 0 if boot is None else time.clock_gettime_ns(boot) - time.monotonic_ns()
 
 
-def make_device(name: str, options: Mapping[str, Any]) -> Device:
-    """DRY_RUN, or 'module:Class' of the user's, called with the options."""
+def make_device(name: str, options: Mapping[str, Any], places: Sequence[str] = ()) -> Device:
+    """DRY_RUN, or 'module:Class' of the user's, called with the options.
+
+    places: folders where the module may be, too; last, so that nothing in them takes the place of another module.
+    """
     if name == DRY_RUN:
         return DryRun()
+    sys.path += [place for place in places if place not in sys.path]
     module, _, attribute = name.partition(":")
     try:
         device = getattr(importlib.import_module(module), attribute)(**options)
@@ -243,7 +249,7 @@ class _Server:
         if self.station is not None:
             raise SpikeportError("guard: it is configured, for the whole session")
         limits, watch = Limits.from_wire(message["limits"]), WatchLimits.from_wire(message["watch"])
-        device = make_device(message["device"], message["options"])
+        device = make_device(message["device"], message["options"], message.get("places", ()))
         log = Log(message["log"])
         header = {"limits": limits.to_wire(), "watch": watch.to_wire(), "digest": limits.digest()}
         about = {"device": message["device"], "pid": os.getpid(), "python": platform.python_version()}
@@ -278,6 +284,3 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, terminate)
     return server.run()
 
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -43,6 +43,7 @@ class GuardSink:
         self._clock: Clock | None = None
         self._was_safe = False
         self._begun = -1
+        self._stops: set[int] = set()  # whose answers are still to come
         self.last: deque[Mapping[str, Any]] = deque(maxlen=keep)
         self.counts = dict.fromkeys(("beats", "asked", "allowed", "refused", "invalid", "stopped"), 0)
         self.state, self.cause = "disarmed", ""
@@ -100,17 +101,22 @@ class GuardSink:
             return
         for command in wanted:
             self._send(command)
+            self.counts["stopped" if isinstance(command, Stop) else "asked"] += 1
 
     def _send(self, command: Command) -> None:
-        if self._link.command(command) < 0:
+        number = self._link.command(command)
+        if number < 0:
             self._gone()
-        self.counts["asked"] += 1
+        if isinstance(command, Stop):
+            self._stops.add(number)
 
     def _hear(self) -> None:
         for answer in self._link.answers():
             self.last.append(answer)
             if "state" in answer:
                 self.state, self.cause = str(answer["state"]), str(answer["cause"])
+            elif answer.get("id") in self._stops:
+                self._stops.discard(answer["id"])
             elif "allowed" in answer and answer.get("id") != self._begun:
                 self.counts["allowed" if answer["allowed"] else "refused"] += 1
             elif answer.get("allowed") is False and self.state != "tripped":  # disarmed meanwhile

@@ -40,7 +40,7 @@ class Station:
         self.device: Device = DryRun() if device is None else device
         self._stimulator = Stimulator(self.guard, self.device, record)
         self._silenced = 0
-        self._stimulator.silence(now_ns())  # a device may come to us with current on
+        self._stimulator.silence(now_ns(), self.guard.silence_cause)  # a device may come to us with current on
 
     # -- from the loop
 
@@ -125,7 +125,7 @@ class Station:
             self.watchdog.end()
         if self._silenced != self.guard.silences or self._stimulator.to_silence:
             self._silenced = self.guard.silences
-            self._stimulator.silence(self._now())
+            self._stimulator.silence(self._now(), self.guard.silence_cause)
             if self.guard.state is not State.RUNNING:
                 self.watchdog.end()
 

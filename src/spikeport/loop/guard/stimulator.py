@@ -62,8 +62,8 @@ class Stimulator:
             self._guard.trip(f"{step}: it raised {type(error).__name__}: {error!s:.200}", now_ns)
         return len(pulses)
 
-    def silence(self, now_ns: int) -> bool:
-        """Silence the device; False where it raised, and must be tried again."""
+    def silence(self, now_ns: int, cause: str) -> bool:
+        """Silence the device; False where it raised, and must be tried again. cause: for the record."""
         failed = ""
         try:
             self._device.silence()
@@ -74,7 +74,7 @@ class Stimulator:
             self._guard.trip(f"device: silence raised {failed}", now_ns)
         elif not failed:
             with suppress(Exception):  # it is silent, whether or not that can be recorded
-                self._record("silence", now_ns)
+                self._record("silence", now_ns, cause=cause)
         return not failed
 
     @property

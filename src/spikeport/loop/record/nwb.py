@@ -18,7 +18,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,9 @@ class Subject:
 class Session:
     """What NWB asks of a session; the first three must be given, the rest is better given.
 
-    start_time: with its time zone, of the beginning of the record.  experimenter: "Last, First".  unit_in, unit_out: of
-    the values.
+    start_time: with its time zone, of the beginning of the record, within a day of what the machine's own clock said
+    then.  machine_clock: why that clock was wrong; then start_time stands, and a note says it.
+    experimenter: "Last, First".  unit_in, unit_out: of the values.
     """
 
     identifier: str = ""
@@ -83,6 +84,7 @@ class Session:
     lab: str = ""
     keywords: Sequence[str] = ("closed loop", "spiking neural network", "brain-computer interface")
     session_id: str = ""
+    machine_clock: str = ""
     unit_in: str = "a.u."
     unit_out: str = "a.u."
 
@@ -151,6 +153,20 @@ def problems_of(session: Session, subject: Subject) -> list[str]:
     return found
 
 
+def _apart(record: Record, session: Session) -> str:
+    """What start_time and the machine's own clock say of the beginning, where they are more than a day apart."""
+    started, start = record.machine.get("started"), session.start_time
+    if not isinstance(started, str) or start is None or start.tzinfo is None:
+        return ""
+    try:
+        clock = datetime.fromisoformat(started)
+    except ValueError:  # a header of another program's
+        return ""
+    if clock.tzinfo is None or abs(start - clock) <= timedelta(days=1):
+        return ""
+    return f"{start.isoformat()}, but by the machine's clock the record was begun at {started}"
+
+
 def to_nwb(
     record: Record, path: str | os.PathLike[str], session: Session, subject: Subject, *, overwrite: bool = False
 ) -> Written:
@@ -160,6 +176,9 @@ def to_nwb(
         found.append(f"{path}: must end in .nwb")
     if not len(record):
         found.append("the record has no tick")
+    apart = _apart(record, session)
+    if apart and not session.machine_clock.strip():
+        found.append(f"start_time: {apart}; where that clock was wrong, machine_clock says why")
     if found:
         started = record.machine.get("started")
         hint = f"the record was begun at {started}" if started and session.start_time is None else ""
@@ -167,6 +186,8 @@ def to_nwb(
     if find_spec("pynwb") is None:
         raise MissingDependencyError.for_extra("pynwb", "nwb", "writing NWB")
     series, zero_ns, notes = _series(record, session)
+    if apart:
+        notes.append(f"start_time is {apart}: {session.machine_clock}")
     with warnings.catch_warnings(), write_whole(path, overwrite) as whole:
         # the file has its name when it is whole; until then it ends in .part
         warnings.filterwarnings("ignore", message=".*does not end in '.nwb'")

@@ -16,9 +16,8 @@ from typing import Any
 
 from spikeport.loop.record.format import END, EVENT, HEADER
 from spikeport.loop.record.messages import pack_message
-from spikeport.loop.record.writer import Recording, machine, make_way
+from spikeport.loop.record.writer import Recording, check_record, machine, make_way
 from spikeport.snn.errors import SpikeportError
-from spikeport.snn.writing import check_writable
 
 PIPE_BYTES = 1 << 20  # what Linux gives an ordinary user by default (/proc/sys/fs/pipe-max-size)
 _START = (  # the same modules from the same places as in this process
@@ -52,7 +51,7 @@ class ProcessRecorder(Recording):
         deterministic: bool = False,
     ) -> None:
         super().__init__(machine=None if deterministic else machine(), on_loss=on_loss)
-        check_writable(path, overwrite)
+        check_record(path, overwrite)
         problems = [
             f"{name}: {value!r}, must be above 0"
             for name, value in (("backlog", backlog), ("fsync_s", fsync_s), ("close_s", close_s))

@@ -60,6 +60,11 @@ class Ending:
     byte: int
     why: str = ""
 
+    @property
+    def whole(self) -> bool:
+        """All that was written is there: clean or abandoned."""
+        return self.kind in ("clean", "abandoned")
+
     def __str__(self) -> str:
         if self.kind == "clean":
             return "clean"

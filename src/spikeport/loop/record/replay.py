@@ -40,7 +40,7 @@ class Comparison:
 
     other_decoder: how this decoder describes itself otherwise than the recorded one, line by line.  other_versions:
     the same of the programs.  ticks: read.  compared, differing: of them.  not_compared: why not, and how many.
-    largest: the largest |recorded - replayed|.  ending: how the record ended.
+    largest: the largest |recorded - replayed|.  ending: how the record ended.  whole: neither cut nor damaged.
     """
 
     other_decoder: tuple[str, ...]
@@ -52,15 +52,21 @@ class Comparison:
     first: Difference | None
     largest: float
     ending: str
+    whole: bool
 
     @property
     def identical(self) -> bool:
         """Every compared output has the same bits, and at least one was compared."""
         return self.compared > 0 and self.differing == 0
 
+    @property
+    def holds(self) -> bool:
+        """Identical, of a record that is neither cut nor damaged."""
+        return self.identical and self.whole
+
     def as_dict(self) -> dict[str, Any]:
         first = None if self.first is None else {n: getattr(self.first, n) for n in Difference.__dataclass_fields__}
-        plain = {name: getattr(self, name) for name in ("ticks", "compared", "differing", "largest", "ending")}
+        plain = {name: getattr(self, name) for name in ("ticks", "compared", "differing", "largest", "ending", "whole")}
         lists = {name: list(getattr(self, name)) for name in ("other_decoder", "other_versions")}
         return {
             "identical": self.identical,
@@ -76,11 +82,15 @@ class Comparison:
         if self.first is not None:
             lines += [f"{self.differing} of {self.compared} ticks differ, by up to {self.largest:g}", str(self.first)]
         elif self.compared:
-            lines.append(f"{self.compared} of {self.ticks} ticks compared, all outputs identical")
+            read = "" if self.whole else " that could be read"
+            lines.append(f"{self.compared} of {self.ticks} ticks{read} compared, all outputs identical")
         else:
             lines.append(f"{self.ticks} ticks, none to compare")
         lines += [f"not compared: {n} ticks, {why}" for why, n in self.not_compared.items()]
-        return "\n".join([*lines, *([] if self.ending == "clean" else [f"the record is not whole: {self.ending}"])])
+        if self.ending != "clean":
+            lines.append(f"the loop did not close the record: {self.ending}" if self.whole
+                         else f"the record is not whole: {self.ending}")  # fmt: skip
+        return "\n".join(lines)
 
 
 def replay(record: Record | RecordReader, decoder: Decoder, *, period_ns: int | None = None) -> Comparison:
@@ -113,6 +123,7 @@ def replay(record: Record | RecordReader, decoder: Decoder, *, period_ns: int | 
         other_versions=tuple(_others(record.versions, versions(), "")),
         ticks=found.ticks, compared=found.compared, differing=found.differing, not_compared=found.left,
         first=found.first, largest=found.largest, ending=str(record.ending),
+        whole=record.ending.whole,
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from typing import Any, Self
 import numpy as np
 
 from spikeport.loop.packets import CAUSES, Array, Output
-from spikeport.loop.record.format import EVENT, HEADER, LIMITS, MAX_VALUES, STAMPS, TICK, Framer, encode_json
+from spikeport.loop.record.format import EVENT, HEADER, LIMITS, MAGIC, MAX_VALUES, STAMPS, TICK, Framer, encode_json
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.writing import check_writable
 
@@ -247,7 +247,7 @@ class FileRecorder(Recording):
     """A record written by the loop's own process: for tests and for runs whose bytes must be the same twice.
 
     It waits for the system where that is slow, and a kill loses what it still holds (64 KiB). The disk is waited for at
-    `close` only. A file that is there already is refused, or with overwrite=True removed first.
+    `close` only. A file that is there already is refused, or with overwrite=True removed first, if it is a record.
     """
 
     def __init__(
@@ -259,7 +259,7 @@ class FileRecorder(Recording):
         on_loss: str = "stop",
     ) -> None:
         super().__init__(machine=machine, on_loss=on_loss)
-        check_writable(path, overwrite)
+        check_record(path, overwrite)
         self.path = Path(path)
         self._overwrite = overwrite
         self._framer = Framer()
@@ -310,9 +310,26 @@ class FileRecorder(Recording):
             )
 
 
-def make_way(path: Path, overwrite: bool) -> None:
-    """Check again that `path` may be written, and remove the old file where that is wanted."""
+def check_record(path: str | os.PathLike[str], overwrite: bool) -> None:
+    """Refuse a path that cannot be written, and one of a file that is no record: only a record is ever replaced."""
     check_writable(path, overwrite)
+    if not Path(path).exists():
+        return
+    try:
+        with open(path, "rb") as file:
+            found = file.read(len(MAGIC))
+    except OSError as error:
+        raise cannot_write(Path(path), error) from error
+    if found != MAGIC:
+        raise SpikeportError(
+            f"{path}: exists already and is no record: a record never replaces another kind of file",
+            hint="name a new file",
+        )
+
+
+def make_way(path: Path, overwrite: bool) -> None:
+    """Check again that `path` may be written, and remove the old record where that is wanted."""
+    check_record(path, overwrite)
     path.unlink(missing_ok=True)
 
 

@@ -23,6 +23,7 @@ from spikeport.snn.synapses import DoubleExponential
 
 Ints = NDArray[np.int64]
 Loads = Mapping[str, Ints]
+RECORD_ANEW = "spikeport run NET --task TASK -o run.h5   (a recording of this network)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +124,9 @@ def sent(network: SpikingNetwork, recording: Recording, inputs: Inputs | None) -
         else:
             found[port.name] = _within(trains, recording.n_steps)
     if problems:
-        raise SpikeportError("estimate: this recording is not one of this network", problems,
-                             hint="estimate(..., inputs=...) with the inputs of the run")  # fmt: skip
+        only_inputs = all(problem.startswith("input ") for problem in problems)
+        hint = "estimate(..., inputs=...) with the inputs of the run" if only_inputs else RECORD_ANEW
+        raise SpikeportError("estimate: this recording is not one of this network", problems, hint=hint)
     return {
         name: found[name] for name in [p.name for p in network.populations] + [i.name for i in network.spike_inputs]
     }
