@@ -210,7 +210,8 @@ def markdown(results: Results) -> str:
     names = ",".join(dict.fromkeys(x["condition"] for x in conversion))
     methods = ",".join(m for m in METHODS if any(x["method"] == m for x in conversion)) or "lambda"
     made = sorted({", ".join(f"{k} {v}" for k, v in x["versions"].items()) for x in conversion})
-    command = f"python benchmarks/kim2019.py --out results.jsonl --nets nets --networks {max(seeds, default=-1) + 1}"
+    n = max(seeds, default=-1) + 1
+    command = f"python benchmarks/kim2019.py --out docs/kim2019.jsonl --nets nets --networks {n}"
     variants = "; ".join(f"`{k}`: {', '.join(f'{a} {b}' for a, b in v.items())}" for k, v in VARIANTS.items())
     return f"""# The published experiment, repeated
 
