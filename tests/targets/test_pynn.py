@@ -112,8 +112,9 @@ def test_a_script_refuses_inputs_that_do_not_fit(trial: dict[str, Any], text: st
 
 def test_no_name_can_get_into_the_code(tmp_path: Path) -> None:
     evil = '"""\nraise SystemExit(7)\n"""\\'
-    a = replace(plain().populations[0], name=evil, synapses={evil: DOUBLE})
-    given = replace(plain().projections[0], target=evil, synapse=evil)
+    line = evil.replace("\n", ";")  # a population's name has no line break; a synapse's and the provenance may
+    a = replace(plain().populations[0], name=line, synapses={evil: DOUBLE})
+    given = replace(plain().projections[0], target=line, synapse=evil)
     network = plain(populations=(a,), projections=(given,), provenance={"source": {"file": evil}})
     path = PYNN.export(PYNN.lower(network), tmp_path / "net.py")
     tree, usual = ast.parse(path.read_text()), PYNN.export(PYNN.lower(plain()), tmp_path / "plain.py")
