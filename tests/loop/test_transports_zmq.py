@@ -220,8 +220,10 @@ def test_a_slow_consumer_is_never_waited_for_and_the_drops_are_the_holes_that_it
         dropped += bool(heard) and after["dropped"] > before["dropped"]
         n += 1
         assert n < 1_000_000
-    found = listener.take(len(heard))
-    assert [e.number for e in found] == [e.output.tick for e in found] == heard
+    # the output during which the subscription came may be heard although it is counted as unheard
+    found = [e for e in listener.take(len(heard)) if e.number >= heard[0]]
+    assert len(found) >= len(heard) - 1
+    assert [e.number for e in found] == [e.output.tick for e in found] == heard[: len(found)]
 
 
 def test_a_sink_without_a_peer_drops_or_raises_as_chosen(made: list[Any]) -> None:

@@ -146,8 +146,9 @@ class Stream:
         if not isinstance(port, HeldInput) and np.isfinite(value):
             return SpikeportError(f"engine: step() input '{name}': counts of spikes must be whole numbers, 0 or more, "
                                   f"got {value:g}")  # fmt: skip
-        dtype = self.outputs.dtype.name
-        return SpikeportError(f"engine: step() input '{name}': must be finite, in {dtype} too, got {value:g}")
+        shape, why = (self.n_batch, port.n), f", beyond {self.outputs.dtype.name}" if np.isfinite(value) else ""
+        return SpikeportError(f"engine: step() input '{name}' of shape {shape}, must be {shape} and finite: "
+                              f"got {value:g}{why}")  # fmt: skip
 
     def step(self) -> Step:
         """The results by name: views of `counts` and `outputs`."""
