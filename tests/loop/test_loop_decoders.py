@@ -28,6 +28,7 @@ from spikeport.resources import model_path
 from spikeport.snn import engine
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.files import load_rate_network
+from spikeport.snn.fingerprint import fingerprint as recorded_as
 from spikeport.snn.noise import LIMITS
 from spikeport.snn.rate import RateNetwork, simulate_rate
 from spikeport.snn.recording import SpikeTrains
@@ -340,6 +341,6 @@ def test_a_fingerprint_is_of_the_numbers_and_not_of_where_they_came_from() -> No
 
 def test_a_record_is_told_which_network_and_how() -> None:
     told = spiking().describe()
-    assert told["network"] == fingerprint(lively())
+    assert told["network"] == fingerprint(lively()) == recorded_as(lively())  # as in recordings and exported files
     assert (told["dt"], told["seed"], told["steps_per_period"], told["outputs"]) == (0.001, 3, 5, "spikes")
     assert told["inputs"] == {"u": 2, "x": 3}

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from spikeport.loop.packets import Array
 from spikeport.snn import noise
 from spikeport.snn.errors import SpikeportError
+from spikeport.snn.fingerprint import fingerprint as of_spiking
+from spikeport.snn.spiking import SpikingNetwork
 
 _SLACK = 1e-3  # of a step: t and dt are rounded, which is 6e-6 of a step after the 2^34 that noise has keys for
 
@@ -83,7 +85,12 @@ def check_batch(batch_size: int) -> int:
 
 
 def fingerprint(network: Any) -> str:
-    """SHA-256 of a network's numbers and names, without its provenance: the same network has the same one anywhere."""
+    """SHA-256 of a network's or model's numbers and names, without its provenance.
+
+    A spiking network has the one that its recordings, NIR files and C files carry.
+    """
+    if isinstance(network, SpikingNetwork):
+        return of_spiking(network)
     digest = hashlib.sha256()
     _feed(digest, network)
     return digest.hexdigest()
