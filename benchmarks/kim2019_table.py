@@ -250,8 +250,8 @@ def widened(results: Results) -> str:
 ## Where the published grid ends too early
 
 The published code searches from 20 on, whatever the activation. Softplus networks are at their best below that, so the
-lower end of the grid decides how many convert. The same networks, searched over {LOW_GRID} too, the better point of both,
-on the 100 trials that chose it, by both rules:
+lower end of the grid decides how many convert. The same networks, searched over {LOW_GRID} too, the better point of
+both, on the 100 trials that chose it, by both rules:
 
 {body}
 

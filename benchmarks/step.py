@@ -4,16 +4,17 @@
 
 MODEL: a rate network (default: the shipped Go-NoGo model). Rows: converted as published (0.05 ms, 20 steps a call,
 noise off and on) and calibrated at 1 ms (1 step a call). Columns, microseconds a call, medians of all calls of the best
-repeat, and the 99th percentile: Stepper.step (snn/streaming.py), Engine.step, a numba loop as one writes it first, the
-C file (cc -O2 and -O3 -march=native) called once a tick through ctypes. Each is fed the same input, alternating between
-two samples every 5 calls, and `differing` compares spikes a call with the stepper's, noise off. Repeats take turns, so
-that a busy machine is busy for all. Below, where the time of a call goes.
+repeat, and the 99th percentile: Stepper.step (snn/streaming.py), the step of a loop's SpikingDecoder, Engine.step, a
+numba loop as one writes it first, the C file (cc -O2 and -O3 -march=native) called once a tick through ctypes. Each is
+fed the same input, alternating between two samples every 5 calls, and `differing` compares spikes a call with the
+stepper's, noise off. Repeats take turns, so that a busy machine is busy for all. Below, where the time of a call goes.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import itertools
 import math
 import os
 import platform
@@ -27,6 +28,7 @@ from numba import njit
 
 from spikeport import load_source, transfer
 from spikeport.convert.calibration import calibrate
+from spikeport.loop.decoders.spiking import SpikingDecoder
 from spikeport.resources import model_path
 from spikeport.snn.drive import initial_v
 from spikeport.snn.engine import Engine
@@ -158,8 +160,12 @@ def ticks(network: SpikingNetwork, steps: int, noisy: bool, dtype: str) -> dict[
     state = machine.start(1, with_noise=noisy)
     first = machine.step(state, np.zeros((1, 1)), n_steps=steps)
     state = machine.start(1, with_noise=noisy)
+    period, done = steps * network.dt, itertools.count(1)
+    decoder = SpikingDecoder(network, period=period, with_noise=noisy, dtype=dtype, outputs="spikes")
+    told = decoder.step(None, 0.0)
     found: dict[str, tuple[Tick, np.ndarray]] = {
         "Stepper.step": (stepper.step, stepper.counts),
+        "SpikingDecoder": (lambda v: decoder.step(v, next(done) * period), told),
         "Engine.step": (lambda v: machine.step(state, v[None], n_steps=steps), first.spikes["rec"][0]),
     }
     if dtype == "float64" and uniform(network):

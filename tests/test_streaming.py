@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from random_networks import Case, cases
 from require import missing
 
-from spikeport.snn import engine
+from spikeport.snn import engine, reference
 from spikeport.snn.engine import Engine
 from spikeport.snn.errors import SpikeportError
+from spikeport.snn.neurons import LIF
 from spikeport.snn.recording import SpikeTrains
-from spikeport.snn.spiking import HeldInput, SpikingNetwork
+from spikeport.snn.spiking import HeldInput, Population, Projection, ReadOut, SpikingNetwork
 from spikeport.snn.streaming import Stepper
+from spikeport.snn.synapses import DoubleExponential, Exponential
 
 PROPERTY = settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 ENGINES: dict[tuple[int, str], Engine] = {}
@@ -237,6 +239,80 @@ def test_outputs_are_zero_before_the_first_step_and_one_array_for_ever() -> None
     assert not stepper.outputs.any()
     assert not stepper.counts.any()
     assert stepper.step(np.ones(5)) is stepper.outputs
+
+
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=8), st.sampled_from(["float64", "float32"]), st.booleans())
+@PROPERTY
+def test_calls_of_any_length_are_one_run(lengths: list[int], dtype: str, with_noise: bool) -> None:
+    """The same values held: after each call the outputs of a run of so many steps, and its spikes since."""
+    network = lively()
+    machine = ENGINES.setdefault((0, dtype), Engine(network, dtype=dtype))
+    stepper = Stepper(machine, n_steps=70, seed=4, with_noise=with_noise)
+    row = np.array([0.7, -0.3, 0, 0, 0])
+    values = np.repeat(row[None, None], sum(lengths), axis=0)
+    spikes, outputs = expected_calls(per_call(network, 1), values, 1, dtype, seed=4, with_noise=with_noise)
+    done = 0
+    for n in lengths:
+        stepper.n_steps = n
+        np.testing.assert_array_equal(stepper.step(row), outputs[done + n - 1, 0])
+        np.testing.assert_array_equal(stepper.counts, spikes[done : done + n, 0].sum(axis=0))
+        done += n
+        assert stepper.k == done
+    assert stepper.n_steps == lengths[-1]
+
+
+@pytest.mark.parametrize("wrong", [0, 6])
+def test_a_call_of_more_steps_than_a_stepper_was_made_for_is_refused(wrong: int) -> None:
+    stepper = Stepper(ENGINES.setdefault((0, "float64"), Engine(lively())), n_steps=5)
+    with pytest.raises(SpikeportError, match=f"calls of {wrong} steps, must be 1 to 5, as it was made for"):
+        stepper.n_steps = wrong
+    assert stepper.n_steps == 5
+
+
+def common(n: int, held: bool, published: bool, alike: bool, t_ref: float, seed: int) -> SpikingNetwork:
+    """One population and one synapse, as conversions make them; alike: all units have the same numbers."""
+    rng = np.random.default_rng(seed)
+    spread = 1.0 if alike else rng.uniform(0.7, 1.3, n)
+    neuron = LIF(tau_mem=0.01 * spread, v_threshold=-40.0 * np.ones(n) - (0 if alike else rng.random(n)),
+                 v_reset=-65.0, v_leak=-45.0, t_ref=t_ref, reset="to_value")  # fmt: skip
+    synapse = DoubleExponential(tau_rise=0.002, tau_decay=0.03 * spread)
+    population = Population(
+        name="rec", n=n, neuron=neuron, synapses={"s": synapse}, noise_sd=0.5, noise_while_refractory=published,
+        spikes_while_refractory=published, synaptic_bias={"s": rng.normal(size=n)} if held else {},
+    )  # fmt: skip
+    weights, one = (rng.normal(size=(n, 2)), rng.normal(size=(n, n)) * 0.5), np.ones(1)
+    return SpikingNetwork(
+        dt=1e-3, integrator="exact", populations=(population,), inputs=(HeldInput(name="u", n=2, dt=1e-3),),
+        projections=(
+            Projection(source="u", target="rec", weight=10 * weights[0], synapse="s" if held else None, delay=0),
+            Projection(source="rec", target="rec", weight=weights[1], synapse="s", delay=1),
+        ),
+        readouts=(
+            ReadOut(name="o", source="rec", synapse=synapse, weight=rng.normal(size=(3, n)), bias=np.ones(3)),
+            ReadOut(name="p", source="rec", synapse=Exponential(tau=0.01), weight=rng.normal(size=(1, n)), bias=one),
+        ),
+    )  # fmt: skip
+
+
+@given(st.sampled_from([1, 31, 32, 33, 70]), st.booleans(), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.002]),
+       st.sampled_from(["float64", "float32"]), st.booleans(), st.integers(0, 99))  # fmt: skip
+@settings(PROPERTY, max_examples=60)
+def test_the_commonest_network_steps_as_it_runs_and_as_the_reference_does(
+    n: int, held: bool, published: bool, alike: bool, t_ref: float, dtype: str, with_noise: bool, seed: int
+) -> None:
+    """It has a path of its own in the kernel."""
+    network = common(n, held, published, alike, t_ref, seed)
+    values = drive(network, 70, 1, seed)
+    keys = {"seed": seed, "with_noise": with_noise}
+    spikes, outputs = expected_calls(network, values, 1, dtype, **keys)
+    stepper = Stepper(Engine(network, dtype=dtype), **keys)
+    for call, row in enumerate(values[:, 0]):
+        np.testing.assert_array_equal(stepper.step(row), outputs[call, 0])
+        np.testing.assert_array_equal(stepper.counts, spikes[call, 0])
+    if dtype == "float64":
+        known = reference.simulate(network, {"u": values}, n_steps=70, n_batch=1, **keys)
+        np.testing.assert_array_equal(known.spikes["rec"].dense()[:, 0], spikes[:, 0])
+    assert n < 31 or spikes.sum() > 0
 
 
 ROOT = Path(__file__).resolve().parents[1]

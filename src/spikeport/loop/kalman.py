@@ -124,7 +124,7 @@ class KalmanDecoder(Binned):
 
     def gain(self) -> Array:
         """K = P C' Q^-1 (d, n) after the bins so far, of row 0."""
-        return np.asarray(self._all()[0].state["p"] @ self._weighted)
+        return np.asarray(self._rows[0].state["p"] @ self._weighted)
 
     def describe(self) -> Mapping[str, Any]:
         return {"kind": "Kalman filter", "model": fingerprint(self.model), **super().describe()}

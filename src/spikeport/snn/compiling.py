@@ -48,3 +48,16 @@ def _view(typing: Any, address: Any, shape: Any, one: Any) -> Any:
 # view(address, shape, one): the C-contiguous array of `shape` that lies at `address`, of the type of `one`; nothing
 # keeps it alive. numba.carray would do the same, but not without reference counting.
 view: Any = intrinsic(_view)
+
+
+def _trailing_zeros(typing: Any, word: Any) -> Any:
+    """See below."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], _cgutils.true_bit)
+
+    return types.uint64(types.uint64), generate
+
+
+# trailing_zeros(word): the place of the lowest bit of a uint64 that has one.
+trailing_zeros: Any = intrinsic(_trailing_zeros)

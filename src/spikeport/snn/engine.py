@@ -123,6 +123,7 @@ class Engine:
         for i, network in enumerate(self.networks):
             for population in network.populations:
                 at, n = layout.tile_of[population.name]
+                v[:, i, _unit_offsets(at, -(-n // W) * W) + int(V)] = -np.inf  # of padding it stays
                 where = _unit_offsets(at, n)
                 v[:, i, where + int(V)] = initial_v(network, population, n_batch, seed, first_trial, v0)
                 v[:, i, where + int(REF)] = np.trunc(per_unit(population.ref0, n))

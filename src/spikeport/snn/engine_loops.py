@@ -14,48 +14,52 @@ from typing import Any
 
 import numpy as np
 
-from spikeport.snn.compiling import compiled, inlined
+from spikeport.snn.compiling import compiled, inlined, trailing_zeros
 
 U = (
     np.uint64
 )  # offsets are unsigned: a signed index may be negative, Python's would then wrap, and LLVM does not vectorise
 W = U(32)  # units in a tile: 4 AVX2 vectors of float32; a multiple of 8 keeps the 64-bit view of a tile whole
-W2, W3, W4, W5, W6 = (U(i) * W for i in range(2, 7))
+W2, W3 = U(2) * W, U(3) * W
 K = 64  # steps in a block, a multiple of noise.WORDS: fewer blocks cost less than their noise costs in the L2 cache
 V, REF, CUR, E, PRE = (U(i) * W for i in range(5))  # state fields of a population's tile
-A, NOISE, THR, RESET, NREF, OMA, BASE = (U(i) * W for i in range(7))  # parameter fields of a population's tile
-POP, PAR = U(5) * W, U(7) * W  # their strides; a synapse's tile has its states and then J
+A, NOISE, THR, RESET, NREF = (U(i) * W for i in range(5))  # parameter fields of a population's tile
+OMA, BASE = U(0), W  # and of another, which only new samples need
+POP = U(5) * W  # the stride of its state; a synapse's tile has its states and then J
+# Where a tile of parameters is the same for all units, there is one, and the step from tile to tile (dq, de, dg) is 0:
+# what a step reads must fit the first-level cache.
 
 
 @compiled
-def double(x, o, v, c, p, q, tiles, arrived):  # type: ignore[no-untyped-def]
-    """x = D x + jump J; current += B x. Fields of p: D00, D01, D11, jump, B0, B1."""
+def double(x, o, v, c, p, q, dq, e, de, tiles, arrived):  # type: ignore[no-untyped-def]
+    """x = D x + jump J; current += B x. Fields of p: D00, jump at q; D01, D11, B0, B1 at e."""
     zero = x.dtype.type(0)
     for _ in range(tiles):
         if arrived:
             for i in range(W):
                 s, h = x[o + i], x[o + W + i]
-                s = p[q + i] * s + p[q + W + i] * h
-                h = p[q + W2 + i] * h + p[q + W3 + i] * x[o + W2 + i]
+                s = p[q + i] * s + p[e + i] * h
+                h = p[e + W + i] * h + p[q + W + i] * x[o + W2 + i]
                 x[o + i] = s
                 x[o + W + i] = h
                 x[o + W2 + i] = zero
-                v[c + CUR + i] = (v[c + CUR + i] + p[q + W4 + i] * s) + p[q + W5 + i] * h
+                v[c + CUR + i] = (v[c + CUR + i] + p[e + W2 + i] * s) + p[e + W3 + i] * h
         else:
             for i in range(W):
                 s, h = x[o + i], x[o + W + i]
-                s = p[q + i] * s + p[q + W + i] * h
-                h = p[q + W2 + i] * h
+                s = p[q + i] * s + p[e + i] * h
+                h = p[e + W + i] * h
                 x[o + i] = s
                 x[o + W + i] = h
-                v[c + CUR + i] = (v[c + CUR + i] + p[q + W4 + i] * s) + p[q + W5 + i] * h
+                v[c + CUR + i] = (v[c + CUR + i] + p[e + W2 + i] * s) + p[e + W3 + i] * h
         o += W3
-        q += W6
+        q += dq
+        e += de
         c += POP
 
 
 @compiled
-def single(x, o, v, c, p, q, tiles):  # type: ignore[no-untyped-def]
+def single(x, o, v, c, p, q, dq, tiles):  # type: ignore[no-untyped-def]
     """The same for one exponential. Fields of p: D, jump, B."""
     zero = x.dtype.type(0)
     for _ in range(tiles):
@@ -65,12 +69,12 @@ def single(x, o, v, c, p, q, tiles):  # type: ignore[no-untyped-def]
             x[o + W + i] = zero
             v[c + CUR + i] = v[c + CUR + i] + p[q + W2 + i] * s
         o += W2
-        q += W3
+        q += dq
         c += POP
 
 
 @compiled
-def delta(x, o, v, c, p, q, tiles):  # type: ignore[no-untyped-def]
+def delta(x, o, v, c, p, q, dq, tiles):  # type: ignore[no-untyped-def]
     """The same for a Delta: current += J / tau_mem. Field of p: jump."""
     zero = x.dtype.type(0)
     for _ in range(tiles):
@@ -78,26 +82,26 @@ def delta(x, o, v, c, p, q, tiles):  # type: ignore[no-untyped-def]
             v[c + CUR + i] = v[c + CUR + i] + p[q + i] * x[o + i]
             x[o + i] = zero
         o += W
-        q += W
+        q += dq
         c += POP
 
 
 @compiled
-def held_synapse(x, o, v, c, held, g, p, q, states, tiles):  # type: ignore[no-untyped-def]
+def held_synapse(x, o, v, c, held, g, p, q, dq, e, de, states, tiles):  # type: ignore[no-untyped-def]
     """A synapse with a held input, one or two states: x = D x + jump J + held H; held, g: the tiles of held H."""
     zero = x.dtype.type(0)
     for _ in range(tiles):
         if states == 2:
             for i in range(W):
                 s, h = x[o + i], x[o + W + i]
-                s = (p[q + i] * s + p[q + W + i] * h) + held[g + i]
-                h = (p[q + W2 + i] * h + p[q + W3 + i] * x[o + W2 + i]) + held[g + W + i]
+                s = (p[q + i] * s + p[e + i] * h) + held[g + i]
+                h = (p[e + W + i] * h + p[q + W + i] * x[o + W2 + i]) + held[g + W + i]
                 x[o + i] = s
                 x[o + W + i] = h
                 x[o + W2 + i] = zero
-                v[c + CUR + i] = (v[c + CUR + i] + p[q + W4 + i] * s) + p[q + W5 + i] * h
+                v[c + CUR + i] = (v[c + CUR + i] + p[e + W2 + i] * s) + p[e + W3 + i] * h
             o += W3
-            q += W6
+            e += de
         else:
             for i in range(W):
                 s = (p[q + i] * x[o + i] + p[q + W + i] * x[o + W + i]) + held[g + i]
@@ -105,13 +109,13 @@ def held_synapse(x, o, v, c, held, g, p, q, states, tiles):  # type: ignore[no-u
                 x[o + W + i] = zero
                 v[c + CUR + i] = v[c + CUR + i] + p[q + W2 + i] * s
             o += W2
-            q += W3
+        q += dq
         c += POP
         g += W2
 
 
 @compiled
-def membrane(x, c, p, q, nz, z, row, m, keep, noisy, quiet, tiles):  # type: ignore[no-untyped-def]
+def membrane(x, c, p, q, dq, nz, z, row, m, keep, noisy, quiet, tiles):  # type: ignore[no-untyped-def]
     """Evolve, add noise, spike, reset. keep: 1 to subtract at reset, else 0; noisy, quiet: 1 where noise acts, spikes
     are possible, in the refractory period. Selects, not branches, so that it vectorises."""
     zero, one = x.dtype.type(0), x.dtype.type(1)
@@ -133,7 +137,7 @@ def membrane(x, c, p, q, nz, z, row, m, keep, noisy, quiet, tiles):  # type: ign
             x[c + PRE + i] = v
             x[c + CUR + i] = zero
         c += POP
-        q += PAR
+        q += dq
         m += W
 
 
@@ -144,24 +148,24 @@ def _run_ahead_of(published: bool) -> Any:
     """
 
     @compiled
-    def _run_ahead(x, v, p, q, g, nz, z, z64, row, rows, tiles, words):  # type: ignore[no-untyped-def]
+    def _run_ahead(x, v, p, q, dq, e, de, g, dg, nz, z, z64, row, rows, tiles, words):  # type: ignore[no-untyped-def]
         """Up to `rows` steps without arrivals, until something fires; how many were done, the last one included.
 
         double and membrane in one pass, for the commonest network: one population with one synapse and delays of
         one step. The current stays in registers, and no function is called between steps; most steps have no spikes,
-        so this halves the time. q: parameters of the synapse, g: of the membrane; z64: words of z.
+        so this halves the time. q, e: parameters of the synapse, g: of the membrane; z64: words of z.
         """
         zero, one = x.dtype.type(0), x.dtype.type(1)
         for done in range(rows):
-            oo, cc, qq, gg, mm = U(0), U(0), q, g, U(0)
+            oo, cc, qq, ee, gg, mm = U(0), U(0), q, e, g, U(0)
             for _ in range(tiles):
                 for i in range(W):
                     s, h = x[oo + i], x[oo + W + i]
-                    s = p[qq + i] * s + p[qq + W + i] * h
-                    h = p[qq + W2 + i] * h
+                    s = p[qq + i] * s + p[ee + i] * h
+                    h = p[ee + W + i] * h
                     x[oo + i] = s
                     x[oo + W + i] = h
-                    current = p[qq + W4 + i] * s + p[qq + W5 + i] * h
+                    current = p[ee + W2 + i] * s + p[ee + W3 + i] * h
                     u, ref = v[cc + V + i], v[cc + REF + i]
                     free = ref <= zero
                     evolved = (p[gg + A + i] * u + current) + v[cc + E + i]
@@ -179,9 +183,10 @@ def _run_ahead_of(published: bool) -> Any:
                     v[cc + REF + i] = full if fired else left
                     z[mm + i] = one if fired else zero
                 oo += W3
-                qq += W6
+                qq += dq
+                ee += de
                 cc += POP
-                gg += PAR
+                gg += dg
                 mm += W
             some = U(0)
             for i in range(words):
@@ -196,26 +201,82 @@ def _run_ahead_of(published: bool) -> Any:
 run_ahead_published, run_ahead_frozen = _run_ahead_of(True), _run_ahead_of(False)
 
 
+def _step_of(published: bool, held: bool) -> Any:
+    """double (or held_synapse of two states) and membrane in one pass, for a population with one synapse and reset to
+    a value: what goes from one to the other stays in registers. v before the reset is not kept."""
+
+    @compiled
+    def _both(x, o, v, c, holds, hold, p, q, dq, e, de, g, dg, nz, z, row, m, tiles):  # type: ignore[no-untyped-def]
+        zero, one = x.dtype.type(0), x.dtype.type(1)
+        for _ in range(tiles):
+            for i in range(W):
+                s, h = x[o + i], x[o + W + i]
+                s = p[q + i] * s + p[e + i] * h
+                h = p[e + W + i] * h + p[q + W + i] * x[o + W2 + i]
+                if held:
+                    s += holds[hold + i]
+                    h += holds[hold + W + i]
+                x[o + i] = s
+                x[o + W + i] = h
+                x[o + W2 + i] = zero
+                current = (zero + p[e + W2 + i] * s) + p[e + W3 + i] * h
+                u, ref = v[c + V + i], v[c + REF + i]
+                free = ref <= zero
+                evolved = (p[g + A + i] * u + current) + v[c + E + i]
+                added = nz[row, m + i] * p[g + NOISE + i]
+                if published:
+                    u = (evolved if free else u) + added
+                    fired = u > p[g + THR + i]
+                else:
+                    u = (evolved + added) if free else u
+                    fired = (u > p[g + THR + i]) & free
+                after = p[g + RESET + i]
+                left = ref - one
+                full = p[g + NREF + i]
+                v[c + V + i] = after if fired else u
+                v[c + REF + i] = full if fired else left
+                z[m + i] = one if fired else zero
+            o += W3
+            q += dq
+            e += de
+            c += POP
+            g += dg
+            m += W
+            hold += W2
+
+    return _both
+
+
+step_published, step_frozen = _step_of(True, False), _step_of(False, False)
+step_published_held, step_frozen_held = _step_of(True, True), _step_of(False, True)
+
+
 @inlined
-def collect(z, z64, m, tiles, lanes, ring_i, ring_c, slot, first):  # type: ignore[no-untyped-def]
-    """Who fired, in ascending index, into the ring's slot; where nobody did, one pass over 64-bit words."""
-    shift = U(0) if z.shape[0] == z64.shape[0] else U(1)
-    some, words = U(0), (tiles * lanes) >> shift
-    for i in range(words):
-        some |= z64[(m >> shift) + i]
+def collect(z, z64, m, n, lanes, ring_i, ring_c, slot, first):  # type: ignore[no-untyped-def]
+    """Who of n units fired, in ascending index, into the ring's slot: a word of a bit a unit for each tile."""
     found = 0
-    if some != U(0):
-        for i in range(tiles * lanes):
-            if z[m + i] != 0:
-                ring_i[slot, first + found] = i
-                ring_c[slot, first + found] = z[m + i]
-                found += 1
+    for t in range(U(0), n, W):
+        fired = U(0)
+        if z.shape[0] == z64.shape[0]:  # 1.0 is 0x3FF << 52
+            for i in range(lanes):
+                fired |= ((z64[m + t + i] >> U(52)) & U(1)) << i
+        else:  # two of 0x7F << 23
+            for i in range(lanes >> U(1)):
+                pair = z64[((m + t) >> U(1)) + i]
+                fired |= (((pair >> U(23)) & U(1)) | ((pair >> U(54)) & U(2))) << (i << U(1))
+        if t + W > n:
+            fired &= (U(1) << (n - t)) - U(1)
+        while fired != U(0):
+            ring_i[slot, first + found] = t + trailing_zeros(fired)
+            ring_c[slot, first + found] = 1
+            found += 1
+            fired &= fired - U(1)
     return found
 
 
 @inlined
-def filter(x, o, p, q, w, acc, states, tiles, lanes):  # type: ignore[no-untyped-def]
-    """A read-out's x = D x (fields of p: D00, D01, D11, jump, or D, jump), and a lane's share of w s for one output.
+def filter(x, o, p, q, dq, e, de, w, acc, states, tiles, lanes):  # type: ignore[no-untyped-def]
+    """A read-out's x = D x (fields of p: D00, jump at q; D01, D11 at e), and a lane's share of w s for one output.
 
     Spikes of this step are the caller's.
     """
@@ -225,17 +286,17 @@ def filter(x, o, p, q, w, acc, states, tiles, lanes):  # type: ignore[no-untyped
         if states == 2:
             for i in range(W):
                 s, h = x[o + i], x[o + W + i]
-                s = p[q + i] * s + p[q + W + i] * h
+                s = p[q + i] * s + p[e + i] * h
                 x[o + i] = s
-                x[o + W + i] = p[q + W2 + i] * h
+                x[o + W + i] = p[e + W + i] * h
                 acc[i] += p[w + i] * s
-            q += W4
+            e += de
         else:
             for i in range(W):
                 s = p[q + i] * x[o + i]
                 x[o + i] = s
                 acc[i] += p[w + i] * s
-            q += W2
+        q += dq
         o += W2
         w += W
 
@@ -271,3 +332,16 @@ def add_held(x, o, stride, p, w, tiles, value, lanes):  # type: ignore[no-untype
             x[o + i] += p[w + i] * value
         o += stride
         w += W
+
+
+@compiled
+def add_four(x, o, stride, p, a, b, c, d, tiles, lanes):  # type: ignore[no-untyped-def]
+    """A field of tiles += four rows, one after the other."""
+    for _ in range(tiles):
+        for i in range(lanes):
+            x[o + i] = (((x[o + i] + p[a + i]) + p[b + i]) + p[c + i]) + p[d + i]
+        o += stride
+        a += W
+        b += W
+        c += W
+        d += W

@@ -22,7 +22,7 @@ from spikeport.snn.neurons import Array, per_unit, refractory_steps
 from spikeport.snn.spiking import HeldInput, Population, SpikingNetwork
 
 Ints = NDArray[np.int64]
-W, POP, PAR = int(engine_loops.W), int(engine_loops.POP), int(engine_loops.PAR)
+W, POP = int(engine_loops.W), int(engine_loops.POP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,14 @@ class _Params:
             part.append(tiled)
         self.size += self.parts[0][-1].size
         return at
+
+    def shared(
+        self, fields: Sequence[Sequence[Array]], pads: Sequence[float] = (), floor: Sequence[int] = ()
+    ) -> tuple[int, int]:
+        """The same, but one tile where it is the same for every unit of each candidate; the offset, and the step."""
+        if all(np.ptp(f) == 0 for candidate in fields for f in candidate):
+            return self.tiles([[np.full(W, f[0]) for f in candidate] for candidate in fields], pads, floor), 0
+        return self.tiles(fields, pads, floor), len(fields[0]) * W
 
     def rows(self, weights: Sequence[Array]) -> int:
         """Append the columns of weights[candidate] (post, pre), each padded: one row of targets per source."""
@@ -123,11 +131,11 @@ def compile_networks(networks: Sequence[SpikingNetwork], dtype: type[np.floating
         first_held = len(helds)
         helds += _helds(networks, population.name, None, params)
         key, ids = noise_key(network, population)
+        g, dg = params.shared([_membrane_fields(n, index) for n in networks], _MEMBRANE_PADS, (2,))
         pops.append([
-            population.n, tiles, at, params.tiles([_membrane_fields(n, index) for n in networks], _MEMBRANE_PADS, (2,)),
-            padded, row, first_unit[population.name], first_syn, len(syns), first_held, len(helds),
-            int(any(np.any(np.asarray(n.populations[index].noise_sd) > 0) for n in networks)),
-            (noise.STREAMS["membrane"] << 16) | key,
+            population.n, tiles, at, g, padded, row, first_unit[population.name], first_syn, len(syns), first_held,
+            len(helds), int(any(np.any(np.asarray(n.populations[index].noise_sd) > 0) for n in networks)),
+            (noise.STREAMS["membrane"] << 16) | key, params.tiles([_drive_fields(n, index) for n in networks]), dg,
         ])  # fmt: skip
         keep.append(
             [
@@ -141,8 +149,8 @@ def compile_networks(networks: Sequence[SpikingNetwork], dtype: type[np.floating
     outs, r_size, n_outputs = _readouts(networks, params, source_id)
     delays = [p.delay for p in network.projections]
     plan = Plan(
-        pops=_table(pops, 13), syns=_table(syns, 9), projs=_table(projs, 3), helds=_table(helds, 3),
-        outs=_table(outs, 9), sources=sources, keep=np.array(keep, dtype=dtype), units=np.concatenate(units),
+        pops=_table(pops, 15), syns=_table(syns, 12), projs=_table(projs, 3), helds=_table(helds, 3),
+        outs=_table(outs, 12), sources=sources, keep=np.array(keep, dtype=dtype), units=np.concatenate(units),
         params=params.finish(),
     )  # fmt: skip
     slots = 1 << int(max(delays, default=0)).bit_length()
@@ -180,7 +188,7 @@ def _structure(network: SpikingNetwork) -> tuple[Any, ...]:
     )
 
 
-_MEMBRANE_PADS = (0.0, 0.0, np.inf, 0.0, 0.0, 0.0, 0.0)  # a padding unit stays at 0 and never reaches its threshold
+_MEMBRANE_PADS = (1.0, 0.0, np.inf, 0.0, 0.0)  # a padding unit is at -inf and never reaches its threshold
 
 
 def _membrane_fields(network: SpikingNetwork, index: int) -> list[Array]:
@@ -194,9 +202,13 @@ def _membrane_fields(network: SpikingNetwork, index: int) -> list[Array]:
         threshold,
         -(threshold - reset) if neuron.reset == "subtract" else reset,
         per_unit(refractory_steps(neuron.t_ref, network.dt).astype(np.float64), p.n),
-        1 - a,
-        per_unit(neuron.v_leak, p.n) + per_unit(p.bias, p.n),
     ]
+
+
+def _drive_fields(network: SpikingNetwork, index: int) -> list[Array]:
+    p = network.populations[index]
+    a = get_integrator(network.integrator).decay(per_unit(p.neuron.tau_mem, p.n), network.dt)
+    return [1 - a, per_unit(p.neuron.v_leak, p.n) + per_unit(p.bias, p.n)]
 
 
 def _synapse(
@@ -207,7 +219,8 @@ def _synapse(
     population = networks[0].populations[index]
     tables = [_table_of(n, index, name) for n in networks]
     states = population.synapses[name].n_states
-    at = params.tiles([_synapse_fields(t) for t in tables])
+    at, step = params.shared([_synapse_fields(t) for t in tables])
+    more = params.shared([_second_fields(t) for t in tables]) if states == 2 else (-1, 0)
     first = len(projs)
     held_sources = {i.name for i in networks[0].held_inputs}
     for j, p in enumerate(networks[0].projections):
@@ -221,7 +234,7 @@ def _synapse(
             [per_unit(n.populations[index].synaptic_bias.get(name, 0.0), population.n), t.held[:, 0], t.held[:, -1]]
             for n, t in zip(networks, tables, strict=True)
         ])  # fmt: skip
-    return [states, -1, at, first, len(projs), -1, gains, first_held, len(helds)]
+    return [states, -1, at, first, len(projs), -1, gains, first_held, len(helds), step, *more]
 
 
 def _table_of(network: SpikingNetwork, index: int, name: str) -> SynapseTable:
@@ -234,10 +247,14 @@ def _table_of(network: SpikingNetwork, index: int, name: str) -> SynapseTable:
 def _synapse_fields(table: SynapseTable) -> list[Array]:
     states = table.D.shape[1]
     if states == 2:
-        return [table.D[:, 0, 0], table.D[:, 0, 1], table.D[:, 1, 1], table.jump[:, 1], table.B[:, 0], table.B[:, 1]]
+        return [table.D[:, 0, 0], table.jump[:, 1]]
     if states == 1:
         return [table.D[:, 0, 0], table.jump[:, 0], table.B[:, 0]]
     return [table.jump[:, 0]]
+
+
+def _second_fields(table: SynapseTable) -> list[Array]:
+    return [table.D[:, 0, 1], table.D[:, 1, 1], table.B[:, 0], table.B[:, 1]]
 
 
 def _helds(networks: Sequence[SpikingNetwork], target: str, synapse: str | None, params: _Params) -> list[list[int]]:
@@ -258,20 +275,24 @@ def _readouts(
     for j, readout in enumerate(networks[0].readouts):
         source = networks[0].population(readout.source)
         tiles = _padded(source.n) // W
-        fields = []
+        fields, second = [], []
         for n in networks:
             p = n.population(readout.source)
             table = synapse_table(
                 get_integrator(n.integrator), n.readouts[j].synapse, per_unit(p.neuron.tau_mem, p.n), n.dt
             )
             states = table.D.shape[1]
-            decay = [table.D[:, 0, 0], table.D[:, 0, 1], table.D[:, 1, 1]] if states == 2 else [table.D[:, 0, 0]]
-            fields.append([*decay, table.jump[:, states - 1]])
-        at = params.tiles(fields)
+            fields.append([table.D[:, 0, 0], table.jump[:, states - 1]])
+            second.append([table.D[:, 0, 1], table.D[:, 1, 1]] if states == 2 else [])
+        at, step = params.shared(fields)
+        more = params.shared(second) if second[0] else (-1, 0)
         weights = params.rows([n.readouts[j].weight.T for n in networks])
         bias = params.values([n.readouts[j].bias for n in networks])
         n_out = readout.weight.shape[0]
-        outs.append([readout.synapse.n_states, size, at, tiles, source_id[readout.source], weights, first, n_out, bias])
+        outs.append([
+            readout.synapse.n_states, size, at, tiles, source_id[readout.source], weights, first, n_out, bias, step,
+            *more,
+        ])  # fmt: skip
         size += tiles * 2 * W
         first += n_out
     return outs, size, first
@@ -295,6 +316,3 @@ def _pad(values: NDArray[Any], pad: float) -> NDArray[Any]:
 
 def _table(rows: Sequence[Sequence[int]], width: int) -> Ints:
     return np.array(rows, dtype=np.int64).reshape(len(rows), width)
-
-
-assert PAR == len(_MEMBRANE_PADS) * W

@@ -40,6 +40,14 @@ def _compiled(entry: Any) -> Any:
     return entry
 
 
+def _is_common(layout: Layout) -> bool:
+    """One population with one synapse of two states, a delay of one step, reset to a value, and one rule for noise and
+    spikes in the refractory period: what both conversions make."""
+    pops, syns, projs, keep = layout.plan.pops, layout.plan.syns, layout.plan.projs, layout.plan.keep
+    return (len(pops) == len(syns) == len(projs) == 1 and syns[0, 0] == 2 and layout.slots == 2
+            and keep[0, 0] == 0 and keep[0, 1] == keep[0, 2])  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One streaming step: spikes, population -> (batch, n) counts; outputs, read-out -> (batch, n_outputs)."""
@@ -102,6 +110,7 @@ class Stream:
         self.outputs: Floats = sink.out[:, 0, :, -1]
         self.memory: Memory | None = None
         self._call[_AT["n_steps"]], self._call[_AT["lanes"]] = n_steps, W
+        self._call[_AT["lean"]] = n_batch == 1 and not spiking and _is_common(layout)
 
     def _tell(self, name: str, array: NDArray[Any]) -> None:
         if not array.flags.c_contiguous:
@@ -123,6 +132,12 @@ class Stream:
             self._call[_AT["noise_k"]] = -1
         self._call[_AT["seed"]] = np.uint64(seed).astype(np.int64)
         self._call[_AT["trial"]], self._call[_AT["noisy"]] = trial, noisy
+
+    def last(self, n_steps: int) -> None:
+        """Calls of so many steps from now on, no more than it was made for."""
+        if not 1 <= n_steps <= self.n_steps:
+            raise SpikeportError(f"engine: calls of {n_steps} steps, must be 1 to {self.n_steps}, as it was made for")
+        self._call[_AT["n_steps"]] = n_steps
 
     def at(self, k: int) -> None:
         """Go on from step k of a memory that may be another: held values are looked at anew."""
@@ -164,8 +179,8 @@ class Stream:
 class Stepper:
     """One network, one clock, one tick a call: the engine for a loop in real time.
 
-    n_steps: of a call.  n_batch: trials side by side, or None for one trial without an axis for it.  seed, first_trial,
-    with_noise, v0: as of Engine.start.
+    n_steps: of a call, and the most that `stepper.n_steps = n` can set for later calls.  n_batch: trials side by side,
+    or None for one trial without an axis for it.  seed, first_trial, with_noise, v0: as of Engine.start.
 
     outputs: (n_outputs,), or (batch, n_outputs), of every read-out in the network's order; counts: (units,) or
     (batch, units), spikes of the last call. Both are overwritten by the next call. places: input -> its values.
@@ -185,7 +200,7 @@ class Stepper:
         if n_steps < 1 or (n_batch is not None and n_batch < 1):
             what = f"{n_steps} steps a call, {n_batch} trials"
             raise SpikeportError(f"engine: a stepper of {what}, must be at least 1 (trials: or None)")
-        self.engine, self.n_steps = engine, n_steps
+        self.engine, self._n_steps = engine, n_steps
         batch = 1 if n_batch is None else n_batch
         self._state = engine.start(batch, seed=seed, first_trial=first_trial, with_noise=with_noise, v0=v0)
         self._stream = stream = engine.stream(batch, n_steps)
@@ -232,6 +247,15 @@ class Stepper:
             wrong = self._call(self._address, self._stream.values[0])
         if wrong:
             raise self._stream.refusal(wrong - 1)
+
+    @property
+    def n_steps(self) -> int:
+        return self._n_steps
+
+    @n_steps.setter
+    def n_steps(self, n_steps: int) -> None:
+        self._stream.last(n_steps)
+        self._n_steps = n_steps
 
     @property
     def k(self) -> int:

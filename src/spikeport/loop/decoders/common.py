@@ -71,11 +71,14 @@ def ended(dones: ArrayLike, n_batch: int) -> NDArray[np.bool_]:
 
 
 def check_tags(tags: Any, n_batch: int) -> list[str]:
-    """FALCON names the data set of each row; none, or one empty name, says nothing."""
+    """FALCON names the data set of each row; none, or one empty name, says nothing.
+
+    Its evaluator has fewer in its last batch, and then serves as many rows as names.
+    """
     found = [str(tag) for tag in tags]
-    if found in ([], [""]) or len(found) == n_batch:
-        return found
-    raise SpikeportError(f"decoder: {len(found)} data set tags for a batch of {n_batch}, must be one each, or none")
+    if len(found) > n_batch:
+        raise SpikeportError(f"decoder: {len(found)} data set tags for a batch of {n_batch}, must be one each, or none")
+    return found
 
 
 def check_batch(batch_size: int) -> int:
