@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from require import need_compiler
 
 from spikeport.snn.spiking import SpikingNetwork
+from spikeport.targets.c import build
 from spikeport.targets.c.source import float_source
+
+STRICT = ("-Wconversion", "-Wshadow")  # beyond what `run` asks for: a firmware's own flags should take the file
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _strictly_compiled() -> Iterator[None]:
+    """Every file that a test of the module compiles is compiled with STRICT too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "FLAGS", (*build.FLAGS, *STRICT))
+        yield
+
 
 DRIVE = """
 static snn_state s;
@@ -29,7 +43,7 @@ static void drive(void)
     for (i = 0; i < (int)SNN_HELD; i++)
         held[i] = (snn_real)(next_word() % 1000u) / 500;
     for (i = 0; i < (int)SNN_CHANNELS; i++)
-        counts[i] = (uint16_t)(1 + next_word() % 3u);
+        counts[i] = (uint16_t)(1u + next_word() % 3u);
 }
 """
 SPIKES = """
@@ -59,8 +73,7 @@ def run_program(network: SpikingNetwork, dtype: str, *, steps: int, flags: tuple
         (at / "net.c").write_text(float_source(network, dtype, "auto").text)
         body = DRIVE + SPIKES.replace("STEPS", str(steps))
         (at / "main.c").write_text('#include <stdio.h>\n#include "net.c"\n' + body)
-        always = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-ffp-contract=off")
-        subprocess.run([*cc, *always, *flags, "main.c", "-o", "program"], cwd=at, check=True)
+        subprocess.run([*cc, *build.FLAGS, *flags, "main.c", "-o", "program"], cwd=at, check=True)
         return subprocess.run([at / "program"], capture_output=True, text=True, check=True).stdout
 
 
@@ -153,6 +166,5 @@ def run_integers(text: str, *, steps: int, flags: tuple[str, ...]) -> str:
         at = Path(folder)
         (at / "net.c").write_text(text)
         (at / "main.c").write_text('#include <stdio.h>\n#include "net.c"\n' + INTEGERS.replace("STEPS", str(steps)))
-        always = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
-        subprocess.run([*cc, *always, *flags, "main.c", "-o", "program"], cwd=at, check=True)
+        subprocess.run([*cc, *build.FLAGS, *flags, "main.c", "-o", "program"], cwd=at, check=True)
         return subprocess.run([at / "program"], capture_output=True, text=True, check=True).stdout

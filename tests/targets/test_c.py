@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from c_files import counted_operations, run_program
+from c_files import _strictly_compiled, counted_operations, run_program  # noqa: F401 (the first is a fixture)
 from conformance_networks import NETWORKS, plain
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ from spikeport.snn.recording import Recording
 from spikeport.snn.spiking import HeldInput, Population, Projection, ReadOut, SpikeInput, SpikingNetwork, Uniform
 from spikeport.snn.synapses import DoubleExponential, Exponential
 from spikeport.targets.base import RunOptions
-from spikeport.targets.c import C
+from spikeport.targets.c import C, build
 from spikeport.targets.c.build import compiled
 from spikeport.targets.c.source import float_source
 from spikeport.targets.export import export_network
@@ -99,6 +100,34 @@ def test_many_channels_are_summed_in_the_engines_order(dtype: str) -> None:
     found, expected = pair(case, dtype)  # more steps than a block of the host's
     assert expected.spikes["a"].n_spikes > 1000
     assert_same(found, expected, exact=1e-12 if dtype == "float64" else 1e-5)
+
+
+@pytest.mark.parametrize("weights", ["auto", "dense", "sparse"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_every_feature_compiles_without_a_warning(dtype: str, weights: str) -> None:
+    commands = [need_compiler(), *([command] for command in ("gcc", "clang") if shutil.which(command))]
+    for network in (*(case.network for case in NETWORKS.values()), many_channels(), named_alike()):
+        text = float_source(network, dtype, weights).text
+        for command in commands[1:] or commands:
+            call = [*command, *build.FLAGS, "-fsyntax-only", "-x", "c", "-"]
+            done = subprocess.run(call, input=text, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr[:2000]
+
+
+def named_alike() -> SpikingNetwork:
+    """Few held channels on the membrane, and more in three inputs on the second synapse."""
+    rng = np.random.default_rng(0)
+    cell = LIF(tau_mem=0.01, v_threshold=1.0, v_reset=0.0, t_ref=np.array([0, 0.3, 0.001]))
+    a = Population(name="a", n=3, neuron=cell,
+                   synapses={"r": Exponential(tau=0.01), "s": Exponential(tau=0.005)})  # fmt: skip
+    ports = tuple(HeldInput(name=name, n=n, dt=0.001) for name, n in (("u", 1), ("w", 3), ("x", 4)))
+    held = [("u", None), ("w", None), ("u", "s"), ("w", "s"), ("x", "s")]
+    sizes = {p.name: p.n for p in ports}
+    return SpikingNetwork(
+        populations=(a,), inputs=ports, dt=1e-3, integrator="exact", readouts=(),
+        projections=tuple(Projection(source=p, target="a", weight=rng.normal(0, 1, (3, sizes[p])), synapse=s)
+                          for p, s in held),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("flags", [("-O0",), ("-O3", "-march=native"), ("-Os",)], ids="".join)
@@ -195,7 +224,7 @@ def test_the_file_declares_and_defines_apart(tmp_path: Path) -> None:
         "    snn_init(&s, 0, 0);\n    for (k = 0; k < 50; k++) {\n        snn_step(&s, 0, counts);\n"
         "        fired += snn_fired(&s, 4);\n    }\n    return fired > 5 ? 0 : 1;\n}\n"
     )
-    call = [*cc, "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "net.c", "main.c", "-o", "program"]
+    call = [*cc, *build.FLAGS, "net.c", "main.c", "-o", "program"]
     subprocess.run(call, cwd=tmp_path, check=True)
     subprocess.run([tmp_path / "program"], check=True)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from c_files import run_integers
+from c_files import _strictly_compiled, run_integers  # noqa: F401 (the first is a fixture)
 from conformance_networks import NETWORKS, plain
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

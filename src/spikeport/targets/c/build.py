@@ -52,7 +52,7 @@ def compiled(files: dict[str, str], main: str, flags: Sequence[str] = ("-O2",)) 
     Without a warning, or it is an error: FLAGS.
     """
     command = need_compiler()
-    key = hashlib.sha256(repr((sorted(files.items()), main, tuple(flags), command)).encode()).hexdigest()
+    key = hashlib.sha256(repr((sorted(files.items()), main, FLAGS, tuple(flags), command)).encode()).hexdigest()
     if key in _LOADED:
         _LOADED.move_to_end(key)
         return _LOADED[key]

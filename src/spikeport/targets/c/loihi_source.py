@@ -88,9 +88,10 @@ class _File:
         constant = f"bias_constant[{first}u + i]" if self.bias.any() else "0"
         floor = "" if c.name in self.deep else f"over |= v_free < {V_MIN} ? SNN_FLOOR : 0;"
         freezes = bool(c.refractory.any())
-        ref = ""
+        ref, narrow, steps = "", "", ""
         if freezes:
-            ref = w.state(f"ref{a}", n, ctype=integer_type(int(c.refractory.max())), what="refractory steps left")
+            narrow, steps = integer_type(int(c.refractory.max())), w.whole_vector(f"ref_steps{a}", c.refractory)
+            ref = w.state(f"ref{a}", n, ctype=narrow, what="refractory steps left")
         statements = [
             f"const int32_t J = s->J[i] > {MOST} ? {MOST} : (s->J[i] < -{MOST} ? -{MOST} : s->J[i]);",
             f"const int32_t u_free = snn_decay({u}[i], {self._keep(f'ku{a}', WHOLE - c.du - CURRENT_OFFSET)})"
@@ -104,8 +105,7 @@ class _File:
               else ["const int32_t v = v_new;", f"const int fired = v > {c.scale};"]),
             "over |= J != s->J[i] ? SNN_ARRIVALS : (u != u_free ? SNN_CURRENT : 0);",
             *([floor.replace("v_free <", "awake && v_free <") if freezes else floor] if floor else []),
-            *([f"{ref}[i] = fired ? {w.whole_vector(f'ref_steps{a}', c.refractory)} : (uint32_t){ref}[i] - !awake;"]
-              if freezes else []),
+            *([f"{ref}[i] = ({narrow})(fired ? {steps} : (uint32_t){ref}[i] - !awake);"] if freezes else []),
             f"{u}[i] = u;",
             f"SNN_TRACE({first}u + i, v);",
             f"{v}[i] = fired ? 0 : v;",
@@ -136,7 +136,7 @@ class _File:
         w.signed(f"w{index}", values, kinds[0])
         w.integers(kinds[1], f"f{index}", np.searchsorted(source, np.arange(weight.shape[1] + 1)))
         w.integers(kinds[2], f"t{index}", target)
-        bits, spiked = ("uint16_t", "z[j] != 0") if ring.is_input else ("uint8_t", "(z[j >> 3] >> (j & 7u)) & 1u")
+        bits, spiked = ("uint16_t", "z[j] != 0") if ring.is_input else ("uint8_t", "(z[j >> 3] >> (j & 7u)) & 1")
         name = "_".join(["counts" if ring.is_input else "spikes", *(kind.removesuffix("_t") for kind in kinds)])
         self.used.setdefault(name, loihi_pieces.DELIVERY.format(
             name=name, weight=kinds[0], first=kinds[1], index=kinds[2], bits=bits, spiked=spiked

@@ -87,7 +87,7 @@ static void snn_dense(snn_real *J, const snn_real *w, const uint8_t *z, uint32_t
 {
     uint32_t j, i;
     for (j = 0; j < sources; j++, w += targets) {
-        if ((z[j >> 3] >> (j & 7u)) & 1u) {
+        if ((z[j >> 3] >> (j & 7u)) & 1) {
             for (i = 0; i < targets; i++) {
                 J[i] += w[i];
             }
@@ -117,7 +117,7 @@ static void snn_sparse(snn_real *J, const snn_real *w, const {first} *first, con
 {{
     uint32_t j, e;
     for (j = 0; j < sources; j++) {{
-        if ((z[j >> 3] >> (j & 7u)) & 1u) {{
+        if ((z[j >> 3] >> (j & 7u)) & 1) {{
             for (e = first[j]; e < first[j + 1]; e++) {{
                 J[target[e]] += w[e];
             }}

@@ -143,7 +143,7 @@ class _File:
         if not s.held:
             constant = {i: w.cast(gains[:, i]) * w.cast(s.bias) for i in states}
             return tuple(w.vector(f"H{tag}_{i}", constant[i]) if i in states else "" for i in range(s.n_states))
-        total = self._with_held(f"u{tag}", s.bias, s.held, before)
+        total = self._with_held(f"s{tag}", s.bias, s.held, before)
         out.append(f"const snn_real u{j} = {total};")
         return tuple(f"{w.vector(f'G{tag}_{i}', gains[:, i])} * u{j}" if i in states else ""
                      for i in range(s.n_states))  # fmt: skip
@@ -193,7 +193,8 @@ class _File:
         evolved = f"({moved}) + added" if noisy else moved
         fires = f"v > {w.vector(f'threshold{a}', floored(step.threshold, self.dtype))}"
         if freezes:
-            ref, wide = self._refractory_field(step)
+            ref, narrow, wide = self._refractory_field(step)
+            steps = w.whole_vector(f"ref{a}", step.refractory)
             frozen = "old + added" if noisy and p.noise_while_refractory else "old"
             out += [
                 f"const int awake = {ref}[i] == 0;",
@@ -201,7 +202,7 @@ class _File:
                 f"const snn_real kept = {frozen};",
                 "const snn_real v = awake ? next : kept;",
                 f"const int fired = {fires};" if p.spikes_while_refractory else f"const int fired = ({fires}) & awake;",
-                f"{ref}[i] = fired ? {w.whole_vector(f'ref{a}', step.refractory)} : ({wide}){ref}[i] - !awake;",
+                f"{ref}[i] = ({narrow})(fired ? {steps} : ({wide}){ref}[i] - !awake);",
             ]
         else:
             out += [f"const snn_real v = {evolved};", f"const int fired = {fires};"]
@@ -214,11 +215,11 @@ class _File:
         ]
         return out
 
-    def _refractory_field(self, step: PopulationStep) -> tuple[str, str]:
-        """The field, and the type to compute in."""
+    def _refractory_field(self, step: PopulationStep) -> tuple[str, str, str]:
+        """The field, its type, and the type to compute in."""
         ctype = text.integer_type(int(max(step.refractory.max(), step.ref0.max())))
         field = self.w.state(f"ref{self.number[step.name]}", step.n, ctype=ctype, what="refractory steps left")
-        return field, "uint64_t" if ctype == "uint64_t" else "uint32_t"
+        return field, ctype, "uint64_t" if ctype == "uint64_t" else "uint32_t"
 
     def _readout(self, index: int, step: ReadOutStep) -> str:
         """static void snn_readout_I."""
