@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def test_convert_prints_the_curve_the_result_and_the_next_command(model: Path, t
 
 @pytest.mark.parametrize("task", ["go-nogo", "a file"])
 def test_the_command_that_is_printed_next_runs(task: str, model: Path, tmp_path: Path) -> None:
-    """Also where a path has a space; a file's trials end, so it is run as a whole."""
+    """Also where a path has a space; it runs no trial that chose the network."""
     folder = tmp_path / "a folder"
     folder.mkdir()
     write_trials(folder / "my trials.h5")
@@ -116,11 +117,17 @@ def test_the_command_that_is_printed_next_runs(task: str, model: Path, tmp_path:
     done = call("convert", model, "--task", named, "-o", folder / "my net.h5", *limits, *COARSE)
     assert done.exit_code == 0, done.stderr
     follow_up = shlex.split(done.stdout.splitlines()[-1].partition("next: spikeport ")[2])
-    assert ("--first" in follow_up) == (task == "go-nogo")
+    first = follow_up[follow_up.index("--first") + 1]
     if task == "go-nogo":
-        assert follow_up[follow_up.index("--first") + 1] == "7", "trials that neither search nor test has seen"
+        assert first == "7", "trials that neither search nor test has seen"
         follow_up += ["--trials", "2"]
-    assert call(*follow_up).exit_code == 0
+    else:
+        assert first == "6", "a file of 12 has no others than those that chose, and those that measured"
+    done = call(*follow_up)
+    assert done.exit_code == 0
+    assert "chose or calibrated" not in done.stdout
+    follow_up[follow_up.index("--first") + 1] = "0"
+    assert "chose or calibrated this network" in call(*follow_up).stdout
 
 
 def test_convert_without_an_output_says_that_nothing_was_written(model: Path, trials: Path) -> None:
@@ -317,6 +324,30 @@ def test_help_does_not_import_what_only_work_needs() -> None:
     text, _, loaded = done.stdout.partition("LOADED")
     assert "convert" in text
     assert not {"numba", "torch", "scipy", "h5py", "joblib", "dask"} & set(loaded.split())
+
+
+@pytest.mark.parametrize(
+    "module", ["typing", "spikeport.cli", "typer", "spikeport.commands_live", "spikeport.snn.errors"]
+)
+def test_ctrl_c_while_the_program_is_loaded_is_130_without_a_word(module: str) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from spikeport.__main__ import main\n"
+        "sys.argv = ['spikeport', '--version']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_the_program_begins_where_ctrl_c_is_silent() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    assert project["project"]["scripts"] == {"spikeport": "spikeport.__main__:main"}
 
 
 def test_a_reader_that_goes_away_is_no_error(model: Path) -> None:

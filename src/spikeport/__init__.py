@@ -9,10 +9,10 @@ Each verb of the command line is one function here. Names are imported when they
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # known to type checkers; typing itself is slow to import, and Ctrl-C is not silent before main
 if TYPE_CHECKING:
+    from typing import Any
+
     from spikeport.convert.conversion import convert_network
     from spikeport.convert.sources import load_source
     from spikeport.convert.transfer import transfer
@@ -71,6 +71,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'spikeport' has no attribute {name!r}")
+    import importlib
+
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
