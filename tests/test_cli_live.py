@@ -330,6 +330,19 @@ def test_the_floor_is_measured(tmp_path: Path) -> None:
     found = answer("live", "floor", "--ticks", 20, "--period", "1e-3")
     assert found["timer_floor"]["n"] == 20
     assert found["clock"]["environment"]["cpus"] == os.cpu_count()
+
+
+def test_the_floor_asks_for_all_that_it_is_told_to_and_gives_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def lock() -> Any:
+        asked.append("locked")
+        return lambda: asked.append("given back")
+
+    monkeypatch.setattr("spikeport.loop.clocks._lock_memory", lock)
+    found = answer("live", "floor", "--ticks", 2, "--lock-memory")
+    assert asked == ["locked", "given back"]
+    assert found["clock"]["got"] == {"lock_memory": "granted"}
     assert "whole numbers" in call("live", "floor", "--cpus", "a", code=2).stderr
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,8 +56,10 @@ def command(function: Callable[..., int | None], to: typer.Typer = app) -> Calla
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
+        code = 0
         try:
-            code = function(*args, **kwargs) or 0
+            with _closed_output():
+                code = function(*args, **kwargs) or 0
         except SpikeportError as error:
             if Options.debug:
                 raise
@@ -65,13 +68,19 @@ def command(function: Callable[..., int | None], to: typer.Typer = app) -> Calla
         except KeyboardInterrupt as interrupt:
             show.interrupted(interrupt)
             code = 130
-        except BrokenPipeError:  # the reader of our output went away: `spikeport ... | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
-            code = 0
         raise typer.Exit(code)
 
     to.command()(guarded)
     return guarded
+
+
+@contextmanager
+def _closed_output() -> Iterator[None]:
+    """The reader of our output went away: `spikeport ... | head`."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
 
 
 def names(text: str | None) -> tuple[str, ...]:
@@ -99,8 +108,10 @@ def check_kept(output: Path, *inputs: Path | str) -> None:
 
 
 def emit(found: dict[str, Any], printer: Callable[[dict[str, Any]], None], as_json: bool) -> None:
-    if as_json:
-        print(show.as_json(found))
-    else:
-        printer(found)
-    sys.stdout.flush()  # here, where a reader that went away is expected
+    """Print a result. That nobody reads it does not change the exit code."""
+    with _closed_output():
+        if as_json:
+            print(show.as_json(found))
+        else:
+            printer(found)
+        sys.stdout.flush()  # here, where a reader that went away is expected

@@ -6,15 +6,18 @@ import functools
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spikeport import show, show_live
 from spikeport.commands import Force, Json, app, check_kept, command, emit, names
 from spikeport.snn.errors import SpikeportError
+
+if TYPE_CHECKING:
+    from spikeport.live_outcome import Outcome
 
 live = typer.Typer(
     no_args_is_help=True,
@@ -54,8 +57,15 @@ def run(
         emit(made.as_dict(), show_live.checked, as_json)
         return 0
     with _ended_by_signals() as (stop, got):
-        outcome = made.run(ticks, stop=stop, arm=arm, device=device, announce=show.error)
-    emit(outcome.as_dict(), functools.partial(show_live.ran, text=outcome.summary.text()), as_json)
+        try:
+            outcome = made.run(ticks, stop=stop, arm=arm, device=device, announce=_tell)
+        except BaseException as error:  # how far it came is said all the same
+            if made.outcome is not None:
+                _say(made.outcome, as_json)
+            if isinstance(error, OSError):  # a part's, and not that of our own output
+                raise SpikeportError(f"a part failed: {type(error).__name__}: {error}") from error
+            raise
+    _say(outcome, as_json)
     if outcome.summary.interrupted:
         return 130
     return 128 + got[0] if got else int(not outcome.holds)
@@ -148,6 +158,16 @@ def floor(
     found = measure_floor(ticks, period, fifo_priority=fifo, cpus=cores, lock_memory=lock_memory, spin_us=spin)
     emit(found, show_live.floor, as_json)
     return 0
+
+
+def _tell(line: str) -> None:
+    """On standard error; that nobody reads it is no reason for a loop to end."""
+    with suppress(OSError):
+        show.error(line)
+
+
+def _say(outcome: Outcome, as_json: bool) -> None:
+    emit(outcome.as_dict(), functools.partial(show_live.ran, text=outcome.summary.text()), as_json)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 from spikeport.live_decoder import load_decoder
 from spikeport.live_guard import Crossings, Guarded, GuardedSink, read_stimuli
 from spikeport.live_interrupt import interruptible
+from spikeport.live_outcome import UNKNOWN, Outcome, record_watch
 from spikeport.live_parts import (
     AROUND,
     CLOCKS,
@@ -47,35 +48,12 @@ from spikeport.loop.guard.watchdog import WATCH_SPECS, WatchLimits
 from spikeport.loop.loop import Loop
 from spikeport.loop.policies import Policy
 from spikeport.loop.record.outside import ProcessRecorder
-from spikeport.loop.summary import Summary, versions
+from spikeport.loop.record.writer import versions
+from spikeport.loop.summary import Summary
 from spikeport.snn.errors import RefusedError, SpikeportError
 from spikeport.snn.writing import check_writable
 
 _NAMED = re.compile(r"(\w+)(?:: | )(.*)", re.DOTALL)  # how a part begins the line of a problem
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """A run. guard: its status when the loop was over, None without one.  subject: how a simulated one did."""
-
-    summary: Summary
-    record: Path | None
-    guard: Mapping[str, Any] | None
-    subject: Mapping[str, Any] | None
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def holds(self) -> bool:
-        """No policy had to end it, the guard did not trip, and every sum is right."""
-        ended = self.summary.ended.startswith(("overload", "lost data"))
-        tripped = self.guard is not None and self.guard["state"] == "tripped"
-        return not (ended or tripped or self.summary.imbalances())
-
-    def as_dict(self) -> dict[str, Any]:
-        guard = None if self.guard is None else {k: v for k, v in self.guard.items() if k != "id"}
-        record = None if self.record is None else str(self.record)
-        return {**self.summary.as_dict(), "record": record, "guard": guard, "subject": self.subject,
-                "warnings": list(self.warnings)}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +65,13 @@ class Live:
     record: Path | None
     guard: Guarded | None
     _heard: list[str] = field(default_factory=list, repr=False, compare=False)  # where the source was, while it ran
+    _ran: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # the guard's status, the Outcome
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Of the last run, also of one that raised; None before, and where that failed before its first tick."""
+        found: Outcome | None = self._ran.get("outcome")
+        return found
 
     def run(
         self,
@@ -102,15 +87,28 @@ class Live:
         LiveInterrupted: Ctrl-C where the loop could not end in order.
         arm: who arms the guard.  device: DRY_RUN, or "module:Class" of a stimulator, which runs in the guard's process.
         """
-        if self.guard is None:
-            if arm or device != DRY_RUN:
-                raise SpikeportError("a guard is to be armed, but the file has no section `guard`")
-            with interruptible(self.record):
-                return self._outcome(self._go(n_ticks, stop, announce), None)
-        if not arm.strip():  # before the log is begun, which is never replaced
+        self._forget()
+        if self.guard is None and (arm or device != DRY_RUN):
+            raise SpikeportError("a guard is to be armed, but the file has no section `guard`")
+        if self.guard is not None and not arm.strip():  # before the log is begun, which is never replaced
             raise SpikeportError("guard: nobody arms it", hint='--arm "A. Name"   (the name of who answers for it)')
-        with interruptible(self.record, self.guard.log):
-            return self._guarded(self.guard, n_ticks, stop, arm.strip(), device, announce)
+        with interruptible(self.record, None if self.guard is None else self.guard.log):
+            try:
+                if self.guard is None:
+                    summary = self._go(n_ticks, stop, announce)
+                else:
+                    summary = self._guarded(self.guard, n_ticks, stop, arm.strip(), device, announce)
+            except BaseException as error:
+                if self.loop.summary is not None:
+                    self._ran["outcome"] = self._outcome(self.loop.summary, str(error) or type(error).__name__)
+                raise
+            self._ran["outcome"] = found = self._outcome(summary)
+            return found
+
+    def _forget(self) -> None:
+        """The last run."""
+        self.loop.summary = None
+        self._ran.clear()
 
     def _guarded(
         self,
@@ -120,7 +118,7 @@ class Live:
         arm: str,
         device: str,
         announce: Callable[[str], None],
-    ) -> Outcome:
+    ) -> Summary:
         made = GuardProcess.start(given.limits, given.watch, log=given.log, device=device, versions=versions())
         with ExitStack() as parts:
             process = parts.enter_context(made)
@@ -130,16 +128,29 @@ class Live:
             parts.callback(setattr, self.loop, "sink", sink)
             try:
                 summary = self._go(n_ticks, stop, announce)
-            except SpikeportError as error:
-                if process.console.status()["state"] == "tripped":
+            except Exception as error:
+                tripped = False
+                with suppress(SpikeportError):  # a guard that does not answer must not hide what happened
+                    tripped = self._ask(process)["state"] == "tripped"
+                if tripped and isinstance(error, SpikeportError):
                     raise RefusedError(error.what, error.problems, hint=error.hint) from error
                 raise
-            return self._outcome(summary, process.console.status())
+            self._ask(process)
+            return summary
 
-    def _outcome(self, summary: Summary, guard: Mapping[str, Any] | None) -> Outcome:
+    def _ask(self, process: GuardProcess) -> Mapping[str, Any]:
+        """The guard's status, which the Outcome has; there, why there is none, where it does not answer."""
+        try:
+            self._ran["guard"] = status = process.status()
+        except SpikeportError as error:
+            self._ran["guard"] = {"state": UNKNOWN, "cause": error.what}
+            raise
+        return status
+
+    def _outcome(self, summary: Summary, failed: str = "") -> Outcome:
         return Outcome(
-            summary=summary, record=self.record, guard=guard, subject=figures(self.loop.source),
-            warnings=self._silence(summary),
+            summary=summary, record=self.record, guard=self._ran.get("guard"), subject=figures(self.loop.source),
+            warnings=self._silence(summary), failed=failed,
         )  # fmt: skip
 
     def _silence(self, summary: Summary) -> tuple[str, ...]:
@@ -153,7 +164,7 @@ class Live:
         return (f"nothing was heard from {where}: nobody sent there (another address or port?)",)
 
     def _go(self, n_ticks: int | None, stop: threading.Event | None, announce: Callable[[str], None]) -> Summary:
-        said = False
+        said, look = False, record_watch(self.loop.recorder, self.record, announce)
 
         def asked() -> bool:
             nonlocal said
@@ -161,6 +172,7 @@ class Live:
                 said = True
                 self._heard.append(str(getattr(self.loop.source, "address", "")))
                 announce(self._where())
+            look()
             return stop is not None and stop.is_set()
 
         return self.loop.run(n_ticks, stop=asked)
@@ -209,11 +221,13 @@ def measure_floor(
         raise SpikeportError(f"period {period} s, must be positive", hint="--period 0.001")
     spin = round(spin_us * 1000) if math.isfinite(spin_us) else -1
     clock = WallClock(RealTime(fifo_priority=fifo_priority, cpus=cpus, lock_memory=lock_memory, spin_ns=spin))
-    clock.begin()
     try:
+        clock.prepare()
+        clock.begin()
         found, described = timer_floor(clock, ticks, period), dict(clock.describe())
     finally:
         clock.end()
+        clock.release()
     return {"ticks": ticks, "period_s": period, "unit": "ns", "timer_floor": found.as_dict(), "clock": described}
 
 

@@ -107,20 +107,37 @@ class Guarded:
 
 
 class GuardedSink:
-    """The guard first, then the sink: a heartbeat must not wait for a transport."""
+    """The guard first, then the sink: a heartbeat must not wait for a transport.
+
+    Where the guard raises, because it tripped, is gone, or hangs, the sink does not get that tick's value of the
+    decoder; a safe value it gets in any case. took: which of the two took the last output.
+    """
 
     def __init__(self, guard: GuardSink, sink: Sink) -> None:
         self._guard, self._sink = guard, sink
+        self._raised = False
+        self.took = {"guard": False, "sink": False}
 
     def open(self, clock: Clock) -> None:
+        self._raised = False
         self._sink.open(clock)
         self._guard.open(clock)
 
     def emit(self, output: Output) -> None:
+        self.took = {"guard": False, "sink": False}
+        failed: BaseException | None = None
         try:
             self._guard.emit(output)
-        finally:  # a guard that tripped must not keep the safe value from the sink
+            self.took["guard"] = True
+        except BaseException as error:
+            failed = error
+        if failed is None or output.safe:
             self._sink.emit(output)
+            self.took["sink"] = True
+        if failed is None or (self._raised and output.cause == "stopped" and isinstance(failed, Exception)):
+            return  # the first one ended the run
+        self._raised = True
+        raise failed
 
     def close(self) -> None:
         try:

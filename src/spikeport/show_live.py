@@ -35,9 +35,10 @@ def ran(found: Mapping[str, Any], text: str) -> None:
     if found["guard"] is not None:
         guard = found["guard"]
         cause = f": {guard['cause']}" if guard["cause"] else ""
-        counts = ", ".join(f"{guard[name]} {name}" for name in ("asked", "allowed", "refused", "given"))
+        known = [name for name in ("asked", "allowed", "refused", "given") if name in guard]
+        counts = ", ".join(f"{guard[name]} {name}" for name in known)
         stops = f"; {guard['stops']} times told to stop" if guard.get("stops") else ""
-        print(f"guard           {guard['state']}{cause}; {counts}{stops}")
+        print(f"guard           {guard['state']}{cause}{'; ' if counts else ''}{counts}{stops}")
     if found["subject"] is not None:
         print(f"subject         {found['subject']['successes']} of {found['subject']['trials']} trials")
         for name in ("success", "time", "efficiency", "throughput", "bit_rate"):
@@ -57,6 +58,8 @@ def record(found: Mapping[str, Any]) -> None:
     stopped = found["stopped"]
     if stopped:
         safe = "emitted" if stopped.get("safe_value_emitted") else "NOT emitted"
+        took = stopped.get("took")
+        safe += "; the guard did NOT take it" if isinstance(took, dict) and took.get("guard") is False else ""
         print(f"run ended       {stopped.get('reason')}; safe value {safe}")
     seconds = (found["ticks"] + found["merged_ticks"]) * found["period_s"]
     merged = f", and {found['merged_ticks']} merged" if found["merged_ticks"] else ""

@@ -50,6 +50,11 @@ def train(n: int, rate_hz: Any, site: str = "a", **changed: Any) -> Train:
     return Train(pulse=pulse(site, **changed), n_pulses=n, rate_hz=rate_hz)
 
 
+def next_of(station: Station) -> int | None:
+    """When the next pulse, or the end of those that have begun, is due."""
+    return min((at for at in (station.guard.next_ns(), station.silent_at_ns) if at is not None), default=None)
+
+
 class Bench:
     """A station on a clock of our own, in dry run, that keeps the whole record."""
 
@@ -100,11 +105,11 @@ class Bench:
     def wait(self, us: float) -> None:
         """Go on to then, giving on its way what is due, each at its time."""
         until = self.now_ns + round(us * 1000)
-        while self.now_ns <= until and (due := self.guard.next_ns()) is not None and due <= until:
+        while self.now_ns <= until and (due := next_of(self.station)) is not None and due <= until:
             self.now_ns = max(self.now_ns, due)
-            before = (self.guard.given, self.guard.cuts)
+            before = (self.guard.given, self.guard.cuts, self.station.silent_at_ns)
             self.station.service()
-            if (self.guard.given, self.guard.cuts) == before:  # it must wait
+            if (self.guard.given, self.guard.cuts, self.station.silent_at_ns) == before:  # it must wait
                 self.now_ns = min(self.now_ns + 100_000, until + 1)
                 if self.now_ns > until:
                     break

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction as F
 from functools import cache
 from itertools import pairwise
@@ -30,6 +30,8 @@ class Given:
     polarity: str
     nA: tuple[int, int]
     ns: tuple[int, int, int]
+    cut_ns: int | None = None  # when the device was silenced within it
+    by_trip: bool = False  # by that, which lets no pulse end
 
     @property
     def end_ns(self) -> int:
@@ -39,15 +41,37 @@ class Given:
     def phases_uC(self) -> tuple[F, F]:
         return phases(self.nA, self.ns)
 
+    def left_uC(self, ns: int) -> tuple[F, F]:
+        """What each phase has given `ns` after the onset."""
+        first, pause, second = self.ns
+        return tuple(  # type: ignore[return-value]
+            F(size, 10**9) * F(min(max(ns - begin, 0), width), 10**9) * 10**6
+            for size, begin, width in zip(self.nA, (0, first + pause), (first, second), strict=True)
+        )
+
+    def net_uC(self, ns: int) -> F:
+        """With its sign: the cathodic phase takes, the anodic one gives."""
+        first, second = self.left_uC(ns)
+        return second - first if self.polarity == "cathodic first" else first - second
+
 
 def read(records: list[dict[str, Any]]) -> list[Given]:
-    """The pulses of a guard's record."""
-    return [
-        Given(r["at_ns"], r["stimulus"], p["site"], p["polarity"], tuple(p["nA"]), tuple(p["ns"]))
-        for r in records
-        if r["kind"] == "pulse"
-        for p in r["pulses"]
-    ]
+    """The pulses of a guard's record, each with the silence that fell into it."""
+    found: list[Given] = []
+    tripped = False
+    for r in records:
+        if r["kind"] == "pulse":
+            found += [
+                Given(r["at_ns"], r["stimulus"], p["site"], p["polarity"], tuple(p["nA"]), tuple(p["ns"]))
+                for p in r["pulses"]
+            ]
+        elif r["kind"] == "state":
+            tripped = r["after"] == "tripped"
+        elif r["kind"] == "silence":
+            for index in range(len(found) - 1, -1, -1):
+                if found[index].at_ns <= r["at_ns"] < found[index].end_ns and found[index].cut_ns is None:
+                    found[index] = replace(found[index], cut_ns=r["at_ns"], by_trip=tripped)
+    return found
 
 
 def above_power_of_ten(x: F, k: F) -> bool:
@@ -107,12 +131,9 @@ class Judge:
         found = set()
         rate_window = self.limit("rate_window_s", site) * 10**9
         charge_window = self.limit("charge_window_s", site) * 10**9
-        net = total = F(0)
+        total = F(0)
         for g in log:
             total += sum(g.phases_uC)
-            net += (g.phases_uC[1] - g.phases_uC[0]) * (1 if g.polarity == "cathodic first" else -1)
-            if abs(net) * 1000 > self.limit("net_charge_nC", site):
-                found.add("net_charge_nC")
             in_rate = [h for h in log if h.at_ns <= g.at_ns and g.at_ns - h.at_ns < rate_window]
             if len(in_rate) / (rate_window / 10**9) > self.limit("rate_hz", site):
                 found.add("rate_hz")
@@ -121,6 +142,32 @@ class Judge:
                 found.add("window_charge_nC")
         if total * 1000 > self.limit("session_charge_nC", site):
             found.add("session_charge_nC")
+        return found | self._net(log, site)
+
+    def _net(self, log: list[Given], site: str) -> set[str]:
+        """What stays at the site, pulse after pulse. One that was cut may have been cut at any instant.
+
+        A trip may leave more than the limit, and then nothing more may be given that does not bring it back for sure.
+        A stop that is no trip cuts no pulse so that what was given of it is out of balance.
+        """
+        found = set()
+        limit = self.limit("net_charge_nC", site) / 1000
+        least = most = F(0)
+        for g in log:
+            whole = g.net_uC(sum(g.ns))
+            above = max(abs(least + whole), abs(most + whole)) > limit
+            if g.cut_ns is None:
+                least, most = least + whole, most + whole
+            else:
+                instants = [g.net_uC(at) for at in (0, g.ns[0], g.ns[0] + g.ns[1], sum(g.ns))]
+                least, most = least + min(instants), most + max(instants)
+                first, second = g.left_uC(g.cut_ns - g.at_ns)
+                if not g.by_trip:
+                    above |= max(abs(least), abs(most)) > limit
+                    if abs(first - second) > self.limit("imbalance_fraction", site) * min(first, second):
+                        found.add("imbalance_fraction")
+            if above:
+                found.add("net_charge_nC")
         return found
 
     def _stimuli(self, log: list[Given], site: str) -> set[str]:

@@ -7,7 +7,7 @@ from collections import Counter
 from fractions import Fraction
 from typing import Any
 
-from guard_cases import WATCH, WIDE
+from guard_cases import WATCH, WIDE, next_of
 from guard_checker import Judge, read
 
 from spikeport.loop.guard.commands import Command, Pattern, Pulse, Stop, Train
@@ -107,7 +107,7 @@ class Session:
     def go_on(self, ns: int, jitter_ns: int, rng: random.Random) -> None:
         """Passes at the due times, each late by up to jitter_ns."""
         until = self.now_ns + ns
-        while (due := self.station.guard.next_ns()) is not None:
+        while (due := next_of(self.station)) is not None:
             at = max(due, self.now_ns + 1) + (rng.randrange(jitter_ns) if jitter_ns else 0)
             if at > until:
                 break
@@ -146,6 +146,8 @@ class Session:
 GAPS_NS = (
     0,
     1,
+    100_000,
+    250_000,
     450_000,
     499_999,
     500_000,
@@ -164,7 +166,7 @@ def play(rng: random.Random, limits: Limits, pool: list[Command], n: int) -> Ses
     session = Session(limits)
     jitter = rng.choice((0, 0, 100_000, 700_000))
     for _ in range(n):
-        session.ask(rng.choice(pool))
+        session.ask(Stop() if rng.random() < 0.08 else rng.choice(pool))
         session.station.service()
         gap = rng.choice(GAPS_NS) if rng.random() < 0.7 else rng.randrange(60_000_000)
         session.go_on(gap, jitter, rng)
@@ -208,6 +210,8 @@ def run_many(seed: int, n_sequences: int) -> Counter[str]:
         assert status["given"] == len(log)
         counts.update(commands=len(session.asked), pulses=len(log), allowed=status["allowed"], cuts=status["cuts"])
         for record in session.records:
+            if record["kind"] == "pulse cut":
+                counts.update(["pulse cut", "above the limit"][: 1 + record["above_limit"]])
             if record["kind"] in ("refused", "cut"):
                 counts.update({text.partition(":")[0].partition(" at ")[0] for text in record.get("limits", ())})
     return counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,12 @@ from numpy.typing import ArrayLike
 from spikeport.loop.clocks import VirtualClock
 from spikeport.loop.faults import Fault, FaultySource
 from spikeport.loop.loop import Loop
+from spikeport.loop.packets import Packet
 from spikeport.loop.policies import Policy
 from spikeport.loop.ports import Clock
-from spikeport.loop.sinks.memory import MemoryRecorder, MemorySink
+from spikeport.loop.record.reader import Event, RecordReader, Tick
+from spikeport.loop.record.writer import MemoryRecorder
+from spikeport.loop.sinks.memory import MemorySink
 from spikeport.loop.sources.recording import ArraySource
 from spikeport.loop.summary import Summary
 
@@ -64,6 +68,37 @@ def policy(**changes: Any) -> Policy:
     return Policy(**{**choices, **changes})
 
 
+class Kept(MemoryRecorder):
+    """A record in memory, and what a reader finds in its bytes."""
+
+    def items(self) -> list[Tick | Event]:
+        return list(RecordReader(self.data))
+
+    @property
+    def ticks(self) -> list[Tick]:
+        return [item for item in self.items() if isinstance(item, Tick)]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """The details of the events of one kind, in order."""
+        return [dict(item.details) for item in self.items() if isinstance(item, Event) and item.kind == kind]
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+
+class Given(FaultySource):
+    """A faulty source that keeps what it gave to the loop."""
+
+    def open(self, clock: Any) -> None:
+        self.given: list[Packet] = []
+        super().open(clock)
+
+    def poll(self) -> Sequence[Packet]:
+        found = super().poll()
+        self.given += found
+        return found
+
+
 class Played:
     """What a run of n samples 1, 2, ..., n gave: summary, recorder, sink, decoder and the source with its faults."""
 
@@ -84,8 +119,8 @@ class Played:
         self.decoder = Adder() if decoder is None else decoder
         values = np.arange(1.0, n + 1)[:, None]
         inner = ArraySource(values, period=MS, phase=0.5e-3, latency=latency, capacity=capacity)
-        self.source = FaultySource(inner, faults)
-        self.sink, self.recorder = MemorySink(), MemoryRecorder()
+        self.source = Given(inner, faults)
+        self.sink, self.recorder = MemorySink(), Kept()
         self.loop = Loop(
             self.source,
             self.decoder,
@@ -99,11 +134,11 @@ class Played:
 
     @property
     def causes(self) -> list[str]:
-        return [output.cause for output, _, _ in self.recorder.ticks]
+        return [tick.cause for tick in self.recorder.ticks]
 
     @property
     def seqs(self) -> list[int]:
-        return [output.seq for output, _, _ in self.recorder.ticks]
+        return [tick.seq for tick in self.recorder.ticks]
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         return self.recorder.of(kind)

@@ -2,6 +2,8 @@
 
     lsl_producer.py '{"source_id": ..., "format": 2, "channels": 3, "rate": 1000, "stamps": [...]}'
 
+name: of the stream, "foreign" if not said.
+
 It waits for a consumer, sends a sample per stamp (its channels hold the index), says "sent", and stays until its input
 ends.
 """
@@ -17,7 +19,12 @@ import pylsl
 def main() -> None:
     asked = json.loads(sys.argv[1])
     info = pylsl.StreamInfo(
-        "foreign", "EEG", asked["channels"], asked["rate"], asked.get("format", pylsl.cf_double64), asked["source_id"]
+        asked.get("name", "foreign"),
+        "EEG",
+        asked["channels"],
+        asked["rate"],
+        asked.get("format", pylsl.cf_double64),
+        asked["source_id"],
     )
     outlet = pylsl.StreamOutlet(info)
     print(json.dumps({"there": True}), flush=True)

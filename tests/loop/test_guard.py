@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from guard_cases import WIDE, Bench, pulse, train
 from spikeport.loop.guard.commands import Pulse, Stop, Train
 from spikeport.loop.guard.guard import Guard, Permit
 from spikeport.loop.guard.limits import Limits
+from spikeport.loop.guard.process import Log
 from spikeport.loop.guard.states import EVENTS, TRANSITIONS, State
 from spikeport.loop.guard.stimulator import DryRun, Stimulator
 from spikeport.snn.errors import RefusedError, SpikeportError
@@ -100,6 +104,7 @@ def test_leaving_running_cuts_what_is_under_way_and_silences_the_device(event: s
     bench.ask(train(100, 100))
     silences = bench.station.device.silences  # type: ignore[attr-defined]
     bench.station.end() if event == "end" else bench.station.person(event, by="A. Tester", cause="x")
+    bench.wait(450)  # the pulse that has begun comes to its end, but not where the guard trips
     assert bench.station.device.silences > silences  # type: ignore[attr-defined]
     bench.wait(10**6)
     assert len(bench.log) == 1
@@ -226,6 +231,18 @@ def test_a_device_that_fails_trips_the_guard() -> None:
     assert len(device.pulses) == 1
 
 
+def test_a_device_that_fails_gets_nothing_else_in_that_pass() -> None:
+    device = Broken()
+    bench = Bench.running(WIDE, device=device)
+    device.fails = "deliver"
+    bench.station.command(pulse("a"))
+    bench.station.command(pulse("b"))
+    silences = device.silences
+    bench.station.service()
+    assert bench.guard.cause == "device: it raised OSError: unplugged"
+    assert (device.silences, bench.guard.given) == (silences + 1, 1)
+
+
 def test_a_device_that_cannot_be_silenced_is_told_again_until_it_obeys() -> None:
     device = Broken()
     bench = Bench.running(WIDE, device=device)
@@ -252,6 +269,54 @@ def test_what_cannot_be_recorded_is_not_given() -> None:
     bench.wait(10**6)
     assert bench.guard.cause == "record: it raised OSError: no space left"
     assert len(device.pulses) == 1
+    status = bench.station.status()
+    assert (status["given"], status["sites"]["a"]["charge_aC"]) == (1, 4 * 10**9)  # nor does it count
+
+
+def test_a_guard_whose_record_was_full_is_reset_when_that_takes_a_line_again() -> None:
+    bench = Bench.running(WIDE)
+    listener = bench._record
+
+    def full(kind: str, at_ns: int, **details: Any) -> None:
+        raise OSError("no space left")
+
+    bench.station._listener = full
+    bench.ask(pulse())  # "allowed", the trip, its cut and its silence
+    assert bench.state == "tripped"
+    cause = bench.guard.cause
+    with pytest.raises(RefusedError, match="reset is not possible while its log takes nothing: OSError: no space left"):
+        bench.station.person("reset", by="A. Tester", cause=cause)
+    assert bench.state == "tripped"
+    bench.station._listener = listener
+    bench.station.service()
+    bench.station.person("reset", by="A. Tester", cause=cause)
+    bench.station.service()
+    assert bench.state == "disarmed"
+    reset = next(record for record in bench.records if record.get("event") == "reset")
+    assert (reset["by"], reset["cause"], reset["lines_lost"]) == ("A. Tester", cause, 5)
+    bench.station.person("arm", by="A. Tester")
+    bench.station.start()
+    assert bench.refused(pulse()) == set()
+    assert bench.state == "running"
+
+
+@pytest.mark.parametrize("taken", [0, 1, 10, -1])
+def test_what_a_full_disk_took_of_a_line_does_not_join_the_next(
+    taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(str(tmp_path / "log"))
+    log("first", 1)
+    write = os.write
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda file, data: write(file, data[:taken]))
+        for _ in range(2):
+            with pytest.raises(OSError, match="only a part of a line"):
+                log("torn", 2)
+    log("second", 3)
+    log("third", 4)
+    lines = [line for line in (tmp_path / "log").read_text().splitlines() if line]
+    assert [json.loads(line)["kind"] for line in (lines[0], *lines[-2:])] == ["first", "second", "third"]
+    assert all(line in '{"kind": "torn", "at_ns": 2}' for line in lines[1:-2])
 
 
 def test_a_refusal_that_cannot_be_recorded_trips_the_guard() -> None:
@@ -274,7 +339,7 @@ def test_every_pulse_is_recorded_before_it_is_given() -> None:
             order.append("device")
 
     guard = guard_in(State.RUNNING)
-    stimulator = Stimulator(guard, Ordered(), lambda kind, at_ns, **details: order.append(kind))
+    stimulator = Stimulator(guard, Ordered(), lambda kind, at_ns, **details: order.append(kind), lambda: 0)
     guard.request(Train(pulse=pulse(), n_pulses=1, rate_hz=1), 0)
     assert stimulator.give(guard.due(0)[0], 0) == 1
     assert order == ["pulse", "device"]

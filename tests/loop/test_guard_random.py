@@ -21,8 +21,21 @@ LIMITS = set(SPECS) - {"area_um2", "rate_window_s", "charge_window_s"}
 def test_no_random_session_is_given_anything_above_a_limit(seed: int) -> None:
     counts = run_many(seed, 1000)
     assert set(counts) >= LIMITS | {"state"}, "each limit refused something"
+    assert min(counts[name] for name in ("pulse cut", "above the limit", "stopping")) > 0
     assert counts["pulses"] > counts["commands"] / 4
     assert counts["allowed"] > counts["commands"] / 10
+
+
+def test_the_judge_finds_a_stop_that_leaves_a_pulse_unbalanced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spikeport.loop.guard.guard._AT_ONCE", ("trip", "reset", "stop", "end", "disarm", "exit"))
+    with pytest.raises(AssertionError, match="imbalance_fraction"):
+        run_many(0, 1000)
+
+
+def test_the_judge_finds_what_a_trip_may_have_left_and_nobody_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger.SiteLedger, "cut", lambda self, at_ns: None)
+    with pytest.raises(AssertionError, match="net_charge_nC"):
+        run_many(0, 3000)
 
 
 def test_what_no_window_reaches_any_more_is_forgotten_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:

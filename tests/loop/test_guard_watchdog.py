@@ -187,10 +187,53 @@ def test_a_machine_that_slept_trips() -> None:
 
 def test_a_guard_that_was_held_up_trips() -> None:
     bench = watched()
-    bench.now_ns += TIMEOUT_US * 1000 + 1
-    bench.beat(0)  # read at once when it wakes up: the loop lives
+    for after_us in (25_000, 25_000, 0.001):  # the loop lives, and is read; but nothing looks at what is due
+        bench.beat(after_us)
+    assert bench.state == "running"
     bench.station.service()
     assert bench.guard.cause == "held up: the guard itself, for 50000.001 us"
+
+
+@pytest.mark.parametrize("look_first", [True, False])
+@pytest.mark.parametrize(("gap_us", "state"), [(TIMEOUT_US, "running"), (TIMEOUT_US + 0.001, "tripped")])
+def test_a_gap_above_the_timeout_latches_whichever_is_looked_at_first(
+    gap_us: float, state: str, look_first: bool
+) -> None:
+    """The late heartbeat waits already when the guard wakes up, which was held up for less than the timeout."""
+    bench = watched(clock_jump_us=10**7, lateness_us=10**7)
+    bench.beat(1000)
+    bench.now_ns += 40_000_000
+    bench.station.service()
+    bench.now_ns += round(gap_us * 1000) - 40_000_000
+    if look_first:
+        bench.station.service()
+    bench.beat(0)
+    assert bench.ask(train(1, 1)).allowed == (state == "running")
+    assert bench.state == state
+    assert bench.guard.cause in ("", "heartbeat: none for 50000.001 us, limit 50000 us")
+
+
+@given(
+    sent=st.lists(st.integers(1, 60_000_000), min_size=1, max_size=12),
+    looks=st.lists(st.integers(1, 60_000_000), min_size=1, max_size=12),
+)
+@settings(deadline=None, max_examples=200)
+def test_no_gap_of_the_heartbeats_above_the_timeout_is_survived(sent: list[int], looks: list[int]) -> None:
+    """Whenever the guard reads what came, and in whatever portions."""
+    bench = watched(clock_jump_us=10**7, lateness_us=10**7, missed_deadlines=1000)
+    waiting = [sum(sent[: index + 1]) for index in range(len(sent))]
+    last = 0
+    for gap in looks:
+        bench.now_ns += gap
+        while waiting and waiting[0] <= bench.now_ns and bench.state == "running":
+            at = waiting.pop(0)
+            bench.beat(0, sent_ns=at, loop_ns=at, deadline_ns=at)
+            if at - last > TIMEOUT_US * 1000:
+                assert bench.state == "tripped"
+            last = at
+        bench.station.service()
+        if bench.state == "tripped":
+            break
 
 
 def test_a_loop_that_is_lost_trips_but_not_after_its_end() -> None:

@@ -147,6 +147,23 @@ def test_a_core_that_is_not_there_is_refused_and_said() -> None:
     clock.end()
 
 
+def test_a_priority_that_is_taken_and_not_given_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_setscheduler", lambda *_: None)
+    clock = WallClock(RealTime(fifo_priority=10))
+    clock.begin()
+    assert clock.describe()["got"]["fifo_priority"] == "refused: the system took the call, and the priority is 0"
+    clock.end()
+
+
+def test_cores_of_which_some_are_not_there_are_refused_in_part_and_said() -> None:
+    here = min(os.sched_getaffinity(0))
+    clock = WallClock(RealTime(cpus=(here, 1000)))
+    clock.begin()
+    got = clock.describe()["got"]["cpus"]
+    clock.end()
+    assert got == f"refused in part: not core 1000; it runs on core {here}"
+
+
 def test_memory_that_cannot_be_locked_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     class Libc:
         def mlockall(self, flags: int) -> int:

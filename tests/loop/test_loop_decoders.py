@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lively_network import lively
-from loop_parts import MS, policy
+from loop_parts import MS, Kept, policy
 from small_models import follower
 
 from spikeport.convert.transfer import transfer
@@ -22,7 +22,7 @@ from spikeport.loop.decoders.rate import RateDecoder
 from spikeport.loop.decoders.spiking import SpikingDecoder
 from spikeport.loop.loop import Loop
 from spikeport.loop.ports import Decoder
-from spikeport.loop.sinks.memory import CallSink, MemoryRecorder, MemorySink
+from spikeport.loop.sinks.memory import CallSink, MemorySink
 from spikeport.loop.sources.recording import ArraySource, as_the_network_sees
 from spikeport.resources import model_path
 from spikeport.snn import engine
@@ -213,7 +213,7 @@ def go_nogo(period: float, preset: str, n: int, source: RateNetwork, inverse_lam
     network = transfer(source, inverse_lambda, preset=preset)
     trial = get_task("go-nogo").trials(1, seed=4).inputs[:n, 0]
     values = as_the_network_sees(trial, network.held_inputs[0], dt=network.dt, period=period)
-    recorder = MemoryRecorder()
+    recorder = Kept()
     decoder = SpikingDecoder(network, period=period, seed=4, outputs="spikes")
     choice = policy(lost="abort", overload="stop", safe=(0.0,) * network.n_neurons)
     clock = VirtualClock()
@@ -224,7 +224,7 @@ def go_nogo(period: float, preset: str, n: int, source: RateNetwork, inverse_lam
     steps = round(period / network.dt)
     batch = engine.simulate(network, trial[:, None], n_steps=len(values) * steps, seed=4, n_threads=1)
     expected = batch.spikes["rec"].dense()[:, 0].reshape(len(values), steps, -1).sum(axis=1)
-    found = np.stack([output.values for output, _, _ in recorder.ticks])
+    found = np.stack([tick.outputs for tick in recorder.ticks])
     return int((found != expected).sum()), int(expected.sum())
 
 
@@ -267,7 +267,7 @@ def test_before_its_first_step_a_decoder_gives_its_read_outs_bias() -> None:
 def test_a_packet_with_counts_that_are_none_is_lost_data() -> None:
     u = samples(20, 1)[:, 0]
     u[7, 3], u[11, 4] = -1.0, 0.5
-    recorder = MemoryRecorder()
+    recorder = Kept()
     decoder = spiking()
     choice = policy(safe=(0.0,) * 45)
     summary = Loop(
@@ -281,7 +281,7 @@ def test_a_packet_with_counts_that_are_none_is_lost_data() -> None:
 def test_a_value_beyond_the_decoders_dtype_is_lost_data_and_ends_nothing() -> None:
     u = samples(20, 1)[:, 0]
     u[7, 0] = 1e39  # finite, but not in float32
-    recorder = MemoryRecorder()
+    recorder = Kept()
     summary = Loop(
         ArraySource(u, period=5 * MS), SpikingDecoder(lively(), period=5 * MS, dtype="float32"), MemorySink(),
         VirtualClock(), policy(safe=(0.0,) * 3), recorder, period=5 * MS,

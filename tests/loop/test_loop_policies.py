@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lively_network import lively
-from loop_parts import MS, PERIOD, Played, policy
+from loop_parts import MS, PERIOD, Kept, Played, policy
 from small_models import follower
 
 from spikeport.loop.clocks import VirtualClock
@@ -16,7 +16,7 @@ from spikeport.loop.decoders.spiking import SpikingDecoder
 from spikeport.loop.faults import Dead, Drop, Duplicate, Fault, FaultySource, Late
 from spikeport.loop.loop import Loop
 from spikeport.loop.policies import Policy
-from spikeport.loop.sinks.memory import MemoryRecorder, MemorySink
+from spikeport.loop.sinks.memory import MemorySink
 from spikeport.loop.sources.recording import ArraySource
 from spikeport.snn.errors import SpikeportError
 
@@ -48,9 +48,10 @@ def test_a_lost_packet_is_what_was_chosen(lost: str) -> None:
 def test_skip_emits_nothing_and_the_record_says_that_nothing_was_given() -> None:
     played = Played(N, GAPS, lost="skip")
     assert [o.tick for o in played.sink.outputs if o.cause != "stopped"] == [n for n in range(N) if n not in MISSING]
-    for output, emitted, values in played.recorder.ticks:
-        assert (emitted == 0) == np.isnan(values[0]) == (output.tick in MISSING)
-    np.testing.assert_array_equal(played.recorder.ticks[6][0].values, played.recorder.ticks[4][0].values)
+    ticks = played.recorder.ticks
+    for tick in ticks:
+        assert (tick.emitted_ns == 0) == np.isnan(tick.inputs[0]) == (tick.tick in MISSING)
+    np.testing.assert_array_equal(ticks[6].outputs, ticks[4].outputs)
 
 
 def test_abort_ends_at_the_first_lost_packet() -> None:
@@ -72,8 +73,8 @@ def test_a_lost_stream_gives_the_safe_value_until_enough_good_packets_came_in_a_
     played = Played(N, [Dead(10, 30), Drop((32,))], lost_after=4, good=good)
     lost = list(range(13, 30)) if good == 1 else list(range(13, 35))
     first = [] if good == 1 else [0, 1]  # at the start there is no stream either
-    assert [o.tick for o, _, _ in played.recorder.ticks if o.cause == "stream lost"] == first + lost
-    assert all(o.safe == (o.cause == "stream lost") for o, _, _ in played.recorder.ticks)
+    assert [o.tick for o in played.recorder.ticks if o.cause == "stream lost"] == first + lost
+    assert all(o.safe == (o.cause == "stream lost") for o in played.recorder.ticks)
     safe = [o.tick for o in played.sink.outputs if o.safe and o.cause != "stopped"]
     assert safe == first + lost
     assert all((o.values == -1).all() for o in played.sink.outputs if o.safe)
@@ -89,7 +90,7 @@ class Runs:
     def __init__(self, faults: list[Fault], lost: str, *, costs: Any = None, overload: str = "latest") -> None:
         self.network, rng = lively(), np.random.default_rng(0)
         self.samples = np.hstack([rng.normal(size=(N, 2)), rng.poisson(0.5, (N, 3))])
-        self.decoder, self.recorder, self.sink = self.make(), MemoryRecorder(), MemorySink()
+        self.decoder, self.recorder, self.sink = self.make(), Kept(), MemorySink()
         source = FaultySource(ArraySource(self.samples, period=2 * MS, phase=5e-4, latency=2e-4), faults)
         choice = Policy(lost=lost, overload=overload, lost_after=6, good=2, safe=(0.0,) * 45)
         clock = VirtualClock(costs=costs)
@@ -118,15 +119,15 @@ def test_a_run_with_gaps_equals_one_on_the_input_that_the_policy_makes(lost: str
     gone = {5, 6, 7, 8, *range(20, 45)}
     held: Any = np.zeros(5)
     differing = spikes = 0
-    for output, _, values in runs.recorder.ticks:
-        n = output.tick
+    for recorded in runs.recorder.ticks:
+        n = recorded.tick
         if n not in gone:
             held = runs.samples[n]
         events = held if n not in gone or lost == "hold" else {"zero": np.zeros(5), "skip": None}[lost]
         found = by_hand.step(events, (n + 1) * 2 * MS)
-        assert np.isnan(values).all() if events is None else (values == events).all()
-        if output.cause in ("fresh", "held", "zero"):
-            differing += int((found != output.values).sum())
+        assert np.isnan(recorded.inputs).all() if events is None else (recorded.inputs == events).all()
+        if recorded.cause in ("fresh", "held", "zero"):
+            differing += int((found != recorded.outputs).sum())
             spikes += int(found.sum())
     assert (differing, spikes > 50) == (0, True)
 
@@ -138,24 +139,24 @@ def test_merged_ticks_take_the_state_over_all_their_time() -> None:
     assert slow.steps == clean.steps
     by_hand = slow.make()
     ticks = [n for n in range(N) if not 11 <= n <= 14]
-    for n, (output, _, _) in zip(ticks, slow.recorder.ticks, strict=True):
-        assert output.tick == n
+    for n, recorded in zip(ticks, slow.recorder.ticks, strict=True):
+        assert recorded.tick == n
         found = by_hand.step(slow.samples[n], (n + 1) * 2 * MS)
-        if output.cause == "fresh":
-            np.testing.assert_array_equal(found, output.values)
+        if recorded.cause == "fresh":
+            np.testing.assert_array_equal(found, recorded.outputs)
 
 
 def test_a_rate_network_goes_on_by_time_too() -> None:
     network = follower(n=8)
-    decoder, recorder = RateDecoder(network, seed=1), MemoryRecorder()
+    decoder, recorder = RateDecoder(network, seed=1), Kept()
     samples = np.random.default_rng(0).normal(size=(N, 1))
     source = FaultySource(ArraySource(samples, period=5e-3), [Drop((5, 6))])
     Loop(source, decoder, MemorySink(), VirtualClock(), policy(safe=(0.0,)), recorder, period=5e-3).run()
     by_hand = RateDecoder(network, seed=1)
     held = samples.copy()
     held[5:7] = samples[4]
-    for n, (output, _, _) in enumerate(recorder.ticks):
-        np.testing.assert_array_equal(by_hand.step(held[n], (n + 1) * 5e-3), output.values)
+    for n, recorded in enumerate(recorder.ticks):
+        np.testing.assert_array_equal(by_hand.step(held[n], (n + 1) * 5e-3), recorded.outputs)
 
 
 def test_a_policy_must_be_chosen_and_all_that_is_missing_is_said() -> None:

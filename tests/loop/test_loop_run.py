@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from loop_parts import MS, PERIOD, Adder, Played, policy
+from loop_parts import MS, PERIOD, Adder, Kept, Played, policy
 from small_models import follower
 
 from spikeport.convert.transfer import transfer
@@ -20,7 +20,8 @@ from spikeport.loop.loop import Loop
 from spikeport.loop.packets import CAUSES
 from spikeport.loop.policies import Policy
 from spikeport.loop.ports import Clock, Decoder, Recorder, Sink, Source
-from spikeport.loop.sinks.memory import CallSink, CanonicalRecorder, MemoryRecorder, MemorySink, NoRecorder
+from spikeport.loop.record.writer import NoRecorder
+from spikeport.loop.sinks.memory import CallSink, MemorySink
 from spikeport.loop.sources.memory import MemorySource
 from spikeport.loop.sources.recording import ArraySource
 from spikeport.snn.errors import SpikeportError
@@ -38,19 +39,20 @@ def test_a_clean_run_uses_every_packet_in_its_tick() -> None:
 
 def test_tick_n_is_due_after_n_plus_1_periods_and_brings_the_decoder_there() -> None:
     played = Played(20)
-    assert [o.deadline_ns for o, _, _ in played.recorder.ticks] == [(n + 1) * PERIOD for n in range(20)]
+    assert [o.deadline_ns for o in played.recorder.ticks] == [(n + 1) * PERIOD for n in range(20)]
     np.testing.assert_allclose(played.decoder.times, (np.arange(20) + 1) * MS, rtol=1e-15)
 
 
 def test_stamps_are_in_the_order_of_a_packets_way() -> None:
     costs = {"poll": 1000, "decode": 20_000, "emit": 300, "record": 5}
     played = Played(30, clock=VirtualClock(costs=costs))
-    for output, emitted, _ in played.recorder.ticks:
-        stamps = (output.source_ns, output.received_ns, output.deadline_ns, output.start_ns, output.end_ns, emitted)
+    for tick in played.recorder.ticks:
+        emitted = tick.emitted_ns
+        stamps = (tick.source_ns, tick.received_ns, tick.deadline_ns, tick.start_ns, tick.end_ns, emitted)
         assert stamps == tuple(sorted(stamps))
-        assert (output.start_ns - output.deadline_ns, output.end_ns - output.start_ns) == (1000, 20_000)
-        assert emitted - output.end_ns == 300
-        assert (output.received_ns - output.source_ns, output.deadline_ns - output.source_ns) == (200_000, 500_000)
+        assert (tick.start_ns - tick.deadline_ns, tick.end_ns - tick.start_ns) == (1000, 20_000)
+        assert emitted - tick.end_ns == 300
+        assert (tick.received_ns - tick.source_ns, tick.deadline_ns - tick.source_ns) == (200_000, 500_000)
     stages = played.summary.accounting.stages
     assert {name: (h.n, h.smallest, h.largest) for name, h in stages.items()} == {
         "source to received": (30, 200_000, 200_000),
@@ -69,7 +71,7 @@ def canonical(seed: int, n_ticks: int) -> tuple[str, int]:
     faults = random_faults(seed, n_ticks, rate=0.01, period_ns=PERIOD)
     source = FaultySource(ArraySource(values, period=MS, phase=5e-4, latency=2e-4, repeat=None), faults)
     costs = {"decode": lambda n: 3_000_000 if n % 977 == 0 else 400_000}
-    recorder = CanonicalRecorder()
+    recorder = Kept()
     choice = Policy(lost="hold", overload="latest", lost_after=20, good=3, safe=(0.0,))
     clock = VirtualClock(costs=costs)
     summary = Loop(
@@ -78,7 +80,7 @@ def canonical(seed: int, n_ticks: int) -> tuple[str, int]:
     assert summary.imbalances() == []
     assert summary.ticks + summary.merged == n_ticks
     assert min(summary.causes["fresh"], summary.causes["held"], summary.merged, summary.packets["duplicate"]) > 0
-    return recorder.hexdigest(), recorder.n_bytes
+    return recorder.digest(), len(recorder.data)
 
 
 def test_a_virtual_run_with_faults_has_the_same_bytes_twice_and_other_bytes_with_another_seed() -> None:
@@ -100,7 +102,7 @@ def test_the_parts_satisfy_their_ports() -> None:
         assert isinstance(source, Source)
     assert isinstance(MemorySink(), Sink)
     assert isinstance(CallSink(id), Sink)
-    for recorder in (NoRecorder(), MemoryRecorder(), CanonicalRecorder()):
+    for recorder in (NoRecorder(), Kept()):
         assert isinstance(recorder, Recorder)
     assert isinstance(SpikingDecoder(network, period=MS), Decoder)
     assert isinstance(Adder(), Decoder)
@@ -133,7 +135,7 @@ def test_every_end_gives_the_sink_the_safe_value_and_says_why() -> None:
         ("asked to stop", {"stop": asked}),
     ):
         asked.set()
-        sink, recorder = MemorySink(), MemoryRecorder()
+        sink, recorder = MemorySink(), Kept()
         assert run_with(sink, recorder=recorder, **run).ended == ended
         assert sink.outputs[-1].cause == "stopped"
         assert sink.outputs[-1].safe
@@ -142,7 +144,7 @@ def test_every_end_gives_the_sink_the_safe_value_and_says_why() -> None:
 
 
 def test_ctrl_c_ends_between_two_ticks_with_the_safe_value_and_a_closed_record() -> None:
-    sink, recorder = MemorySink(), MemoryRecorder()
+    sink, recorder = MemorySink(), Kept()
     closed = []
     recorder.close = lambda: closed.append(True)  # type: ignore[method-assign]
 
@@ -183,7 +185,7 @@ def test_a_source_that_cannot_be_opened_leaves_the_sink_with_the_safe_value() ->
 
 
 def test_the_safe_value_goes_out_before_a_record_that_fails_at_the_end() -> None:
-    class Full(MemoryRecorder):
+    class Full(Kept):
         def event(self, kind: str, at_ns: int, **details: Any) -> None:
             raise OSError("no space left")
 
@@ -232,7 +234,7 @@ def test_the_summary_describes_the_clock_as_it_was_while_the_loop_ran() -> None:
 
 
 def test_the_record_says_what_the_wall_clock_got() -> None:
-    recorder = MemoryRecorder()
+    recorder = Kept()
     clock = WallClock(RealTime(cpus=(10_000,)))
     Loop(MemorySource(1), Adder(), MemorySink(), clock, policy(), recorder, period=MS).run(2)
     (event,) = recorder.of("clock")
@@ -268,7 +270,7 @@ def test_a_part_that_fails_ends_the_run_with_everything_closed(part: str) -> Non
         def close(self) -> None:
             closed.append("sink")
 
-    class Recorder(MemoryRecorder):
+    class Recorder(Kept):
         def tick(self, *args: Any) -> None:
             if part == "recorder" and args[0].tick == 5:
                 raise RuntimeError("recorder broke")
@@ -293,7 +295,7 @@ def test_an_output_that_is_not_finite_is_replaced_by_the_safe_value_and_counted(
             out = super().step(events, t)
             return np.array([np.nan, 1.0]) if len(self.given) in (4, 9) else out
 
-    sink, recorder = MemorySink(), MemoryRecorder()
+    sink, recorder = MemorySink(), Kept()
     summary = run_with(sink, Diverges(), recorder)
     assert summary.nonfinite == 2
     assert [e["tick"] for e in recorder.of("output not finite")] == [3, 8]
@@ -302,14 +304,13 @@ def test_an_output_that_is_not_finite_is_replaced_by_the_safe_value_and_counted(
 
 
 def test_a_second_run_of_a_loop_is_the_first_again() -> None:
-    recorder = CanonicalRecorder()
     source = FaultySource(ArraySource(np.ones((50, 1)), period=MS), [Drop((3,))])
     found = []
     for _ in range(2):
-        recorder = CanonicalRecorder()
+        recorder = Kept()
         loop = Loop(source, Adder(), MemorySink(), VirtualClock(), policy(), recorder, period=MS)
         loop.run()
-        found.append(recorder.hexdigest())
+        found.append(recorder.digest())
     assert found[0] == found[1]
 
 
@@ -325,17 +326,72 @@ def test_the_text_of_a_summary_names_what_was_lost() -> None:
 
 
 def test_wall_clock_ticks_are_all_run_in_order_and_none_before_its_deadline() -> None:
-    recorder = MemoryRecorder()
+    recorder = Kept()
     source = ArraySource(np.ones((10, 1)), period=MS, phase=1e-3, repeat=None)
     summary = Loop(
         source, Adder(), MemorySink(), WallClock(), policy(overload="all"), recorder, period=MS, floor_ticks=20
     ).run(200)
     assert summary.imbalances() == []
-    assert [o.tick for o, _, _ in recorder.ticks] == list(range(200))
-    for output, emitted, _ in recorder.ticks:
-        assert output.deadline_ns <= output.start_ns <= output.end_ns <= emitted
+    assert [o.tick for o in recorder.ticks] == list(range(200))
+    for tick in recorder.ticks:
+        assert tick.deadline_ns <= tick.start_ns <= tick.end_ns <= tick.emitted_ns
     assert summary.timer_floor is not None
     assert summary.timer_floor.n == 20
     box = summary.as_dict()["clock"]["environment"]
     assert box["kernel"]
     assert "cpus" in box
+
+
+@pytest.mark.parametrize("part", ["decoder", "sink's end", "recorder's end", "source's end"])
+def test_a_run_that_raises_leaves_its_summary(part: str) -> None:
+    class Decoder(Adder):
+        def step(self, events: Any, t: float) -> Any:
+            if part == "decoder" and len(self.given) == 5:
+                raise RuntimeError("decoder broke")
+            return super().step(events, t)
+
+    class Source(ArraySource):
+        def close(self) -> None:
+            if part == "source's end":
+                raise RuntimeError("source's end broke")
+
+    class Sink(MemorySink):
+        def close(self) -> None:
+            if part == "sink's end":
+                raise RuntimeError("sink's end broke")
+
+    class Recorder(Kept):
+        def close(self) -> None:
+            if part == "recorder's end":
+                raise RuntimeError("recorder's end broke")
+
+    source = Source(np.ones((50, 1)), period=MS)
+    loop = Loop(source, Decoder(), Sink(), VirtualClock(), policy(), Recorder(), period=MS)
+    assert loop.summary is None
+    with pytest.raises(RuntimeError, match=f"{part} broke"):
+        loop.run()
+    found = loop.summary
+    assert found is not None
+    if part == "decoder":
+        assert (found.ended, found.ticks) == ("failed: RuntimeError: decoder broke", 5)
+    else:
+        assert (found.ended, found.ticks) == ("source ended", 50)
+    assert found.imbalances() == []
+    assert found.clock["kind"] == "virtual"
+
+
+def test_a_run_that_failed_before_its_first_tick_has_no_summary() -> None:
+    class Nowhere(MemorySource):
+        nowhere = False
+
+        def open(self, clock: Clock) -> None:
+            if self.nowhere:
+                raise SpikeportError("no such stream")
+
+    source = Nowhere(1)
+    loop = Loop(source, Adder(), MemorySink(), VirtualClock(), policy(), period=MS)
+    assert loop.run(3) is loop.summary
+    source.nowhere = True
+    with pytest.raises(SpikeportError, match="no such stream"):
+        loop.run(3)
+    assert loop.summary is None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lively_network import lively
-from loop_parts import MS, Adder, policy
+from loop_parts import MS, Adder, Kept, policy
 from small_models import follower
 
 from spikeport.convert.transfer import transfer
@@ -102,10 +102,11 @@ def test_a_shadow_that_fails_is_switched_off_and_said_and_the_decoder_goes_on() 
                 raise ValueError("out of range")
             return super().step(events, t)
 
-    decoder = Shadow(Adder(), Breaks())
+    decoder, recorder = Shadow(Adder(), Breaks()), Kept()
     summary = Loop(
-        ArraySource(np.ones((10, 1)), period=MS), decoder, MemorySink(), VirtualClock(), policy(), period=MS
+        ArraySource(np.ones((10, 1)), period=MS), decoder, MemorySink(), VirtualClock(), policy(), recorder, period=MS
     ).run()
+    assert recorder.of("shadow failed") == [{"reason": "after 4 comparisons: ValueError: out of range"}]
     assert summary.causes["fresh"] == 10
     assert summary.decoder["shadow"]["n"] == 4
     assert summary.decoder["shadow_failure"] == "after 4 comparisons: ValueError: out of range"

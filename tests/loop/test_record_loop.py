@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lively_network import lively
 
+from spikeport.live_outcome import record_watch
 from spikeport.loop.clocks import VirtualClock
 from spikeport.loop.decoders.spiking import SpikingDecoder
 from spikeport.loop.faults import Burst, Drop, FaultySource, NotANumber, Reorder
@@ -94,3 +95,23 @@ def test_a_recorder_that_stops_the_loop_lets_it_end_with_the_safe_value(limit: i
     record = read_record(recorder.data)
     assert record.ending.kind == "clean"
     assert record.lost["ticks"] == 1
+
+
+def test_what_a_record_lost_is_in_the_summary_and_said_once_while_the_loop_runs() -> None:
+    recorder, said, d = MemoryRecorder(limit=8000, on_loss="count"), list[str](), decoder()
+    look = record_watch(recorder, Path("a.spklog"), said.append)
+    source = ArraySource(np.zeros((400, d.n_inputs)), period=5 * MS)
+    policy = Policy(lost="hold", overload="latest", lost_after=2, good=2, safe=(0.0,) * d.n_outputs)
+    loop = Loop(source, d, MemorySink(), VirtualClock(), policy, recorder, period=5 * MS)
+    done = loop.run(stop=lambda: bool(look()))
+    lost = recorder.lost
+    assert done.as_dict()["recorder"] == recorder.report()
+    assert done.recorder["lost_ticks"] == lost.all_ticks > 0
+    assert f"record lost     {lost.all_ticks} ticks and {lost.all_events} events: the disk could" in done.text()
+    assert said == ["a.spklog: ticks are being lost from the record: the disk cannot keep up"]
+
+
+def test_a_record_that_lost_nothing_says_nothing() -> None:
+    done = run(MemoryRecorder())
+    assert done.recorder == {"lost_ticks": 0, "lost_events": 0, "broken": "", "refused": []}
+    assert "record" not in done.text()

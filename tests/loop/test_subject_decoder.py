@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from loop_parts import Kept
 from subject_cases import play
 
 from spikeport.loop.decoders.rate import RateDecoder
 from spikeport.loop.decoders.shadow import Shadow
 from spikeport.loop.decoders.spiking import SpikingDecoder
 from spikeport.loop.readout import Smoothed, Smoothing
-from spikeport.loop.sinks.memory import CanonicalRecorder
 from spikeport.loop.subject.metrics import Figures
 from spikeport.loop.subject.subject import Subject
 from spikeport.resources import model_path
@@ -41,9 +41,9 @@ def test_the_converted_network_controls_the_cursor_and_its_shadow_agrees() -> No
 def test_it_is_the_same_twice() -> None:
     digests = []
     for _ in range(2):
-        recorder = CanonicalRecorder()
+        recorder = Kept()
         play(Subject(delay=0.1), decoder(), 1, recorder=recorder)
-        digests.append(recorder.hexdigest())
+        digests.append(recorder.digest())
     assert digests[0] == digests[1]
 
 

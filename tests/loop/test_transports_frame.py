@@ -18,6 +18,7 @@ from spikeport.loop.transports import frame as wire
 from spikeport.loop.transports.base import host_and_port
 from spikeport.loop.transports.frame import FrameError, pack_output, pack_sample, read_output, read_sample
 from spikeport.loop.transports.inbox import MAX_NOTES, Inbox, Notes
+from spikeport.loop.transports.producers import REMEMBERED, SILENT_NS
 from spikeport.loop.transports.stamps import LeastDelay, Stamps
 from spikeport.snn.errors import SpikeportError
 
@@ -168,13 +169,14 @@ def test_an_inbox_holds_the_newest_and_counts_what_it_gave_up(n: int, capacity: 
 
 def test_every_thing_that_came_is_counted_once() -> None:
     inbox = an_inbox()
-    for data in (b"", b"x" * 99, sample(0), sample(1, (1.0,)), sample(2)[:-1] + b"\1", sample(3, session=8), sample(4)):
+    bad = (b"", b"x" * 99, sample(1, (1.0,)), sample(2)[:-1] + b"\1", sample(2**62), sample(5, source_ns=-(2**62)))
+    for data in (*bad, sample(0), sample(3, session=8), sample(4, session=8), sample(4), sample(0, session=9)):
         inbox.frame(data)
     inbox.take()
     found = inbox.report()
-    assert found["malformed"] == {"length": 1, "no frame": 1, "width": 1, "checksum": 1}
-    assert (found["packets"], found["stale"], found["overflow"]) == (2, 1, 0)
-    assert found["came"] == 4 + 2 + 1
+    assert found["malformed"] == {"length": 1, "no frame": 1, "width": 1, "checksum": 1, "number": 1, "stamp": 1}
+    assert (found["packets"], found["stale"], found["unconfirmed"], found["overflow"]) == (3, 1, 1, 0)
+    assert found["came"] == 6 + 3 + 1 + 1
 
 
 def test_a_malformed_packet_is_noted_by_its_reason_with_its_number_where_it_has_one() -> None:
@@ -188,13 +190,61 @@ def test_a_malformed_packet_is_noted_by_its_reason_with_its_number_where_it_has_
 
 
 def test_the_producer_that_began_last_counts_and_an_earlier_one_is_stale() -> None:
-    inbox = an_inbox()
-    for session, seq in ((7, 0), (7, 1), (8, 0), (7, 2), (8, 1)):
+    inbox = an_inbox(capacity=100)
+    for session, seq in ((7, 0), (7, 1), (8, 0), (7, 2), (8, 1), (7, 3), (8, 2)):
         inbox.frame(sample(seq, session=session))
-    assert [p.seq for p in inbox.take()] == [0, 1, 0, 1]
+    assert [p.seq for p in inbox.take()] == [0, 1, 2, 0, 1, 2]
     events = [event for event, _ in inbox.notes.take()]
     assert events.count("producer") == 2
+    assert events.count("unconfirmed producer") == 1
     assert events.count("stale packet") == 1
+
+
+def test_one_stray_packet_changes_nothing_though_it_comes_twice_or_from_many() -> None:
+    inbox = an_inbox(capacity=100)
+    inbox.frame(sample(0))
+    for stray in range(100, 140):
+        inbox.frame(sample(5, session=stray))
+        inbox.frame(sample(5, session=stray))
+    inbox.frame(sample(1))
+    assert [p.seq for p in inbox.take()] == [0, 1]
+    assert inbox.report()["unconfirmed"] == 80
+    assert len(inbox._producers._waiting) <= REMEMBERED
+
+
+def test_an_earlier_producer_counts_again_once_the_later_one_is_silent_and_the_record_says_so() -> None:
+    clock = VirtualClock()
+    inbox = Inbox("test source", 2, 100, "same clock")
+    inbox.begin(clock)
+
+    def at(ns: int, seq: int, session: int) -> list[int]:
+        clock.wait_until(ns)
+        inbox.frame(sample(seq, session=session))
+        return [p.seq for p in inbox.take()]
+
+    assert at(0, 0, 7) == [0]
+    assert at(1, 0, 8) == []
+    assert at(2, 1, 8) == [0, 1]
+    assert at(3, 1, 7) == []
+    assert at(SILENT_NS + 1, 2, 7) == []  # not yet
+    assert at(SILENT_NS + 2, 3, 7) == [3]
+    assert at(SILENT_NS + 3, 2, 8) == []  # now this one is stale
+    reasons = [details["reason"] for event, details in inbox.notes.take() if event == "producer"]
+    assert reasons == ["session 7", "session 8", "session 7, again: the later one is silent"]
+    assert inbox.report()["stale"] == 3
+
+
+def test_a_loop_that_stood_still_takes_no_producer_for_silent() -> None:
+    clock = VirtualClock()
+    inbox = Inbox("test source", 2, 100, "same clock")
+    inbox.begin(clock)
+    for seq, session in ((0, 7), (0, 8), (1, 8)):
+        inbox.frame(sample(seq, session=session))
+    inbox.take()
+    clock.wait_until(10 * SILENT_NS)  # both have sent meanwhile, the earlier one first
+    for seq, session in ((1, 7), (2, 8)):
+        inbox.frame(sample(seq, session=session))
+    assert [p.seq for p in inbox.take()] == [2]
 
 
 def test_notes_are_bounded_and_say_what_they_left_out() -> None:

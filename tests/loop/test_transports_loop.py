@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from loop_parts import MS, Adder, policy
+from loop_parts import MS, Adder, Kept, policy
 from transport_cases import Producer, producing
 
 from spikeport.loop.clocks import VirtualClock, WallClock
 from spikeport.loop.loop import Loop
-from spikeport.loop.sinks.memory import MemoryRecorder, MemorySink
+from spikeport.loop.sinks.memory import MemorySink
 from spikeport.loop.transports.frame import clock_identity, pack_sample, read_output
 from spikeport.loop.transports.udp import UdpSink, UdpSource
 
@@ -57,7 +57,7 @@ def test_a_record_explains_every_number_that_a_transport_lost_or_could_not_read(
     script[20] = [b"\0" + frame(20)[1:]]  # changed on its way
     script[30] = [frame(30, n=2)]  # of another width
     script[40] = [frame(40), frame(40)]  # twice
-    source, recorder = Scripted(script), MemoryRecorder()
+    source, recorder = Scripted(script), Kept()
     sink = UdpSink(f"127.0.0.1:{listener.getsockname()[1]}", when_blocked="raise")
     loop = Loop(source, Adder(), sink, VirtualClock(), policy(), recorder, period=MS)
     summary = loop.run(N)
@@ -79,7 +79,7 @@ def test_a_record_explains_every_number_that_a_transport_lost_or_could_not_read(
 
 
 def test_a_producer_that_is_killed_and_started_again_loses_what_the_record_says() -> None:
-    source, recorder, seen = UdpSource(2, bind="127.0.0.1:0"), MemoryRecorder(), []
+    source, sink, recorder, seen = UdpSource(2, bind="127.0.0.1:0"), MemorySink(), Kept(), []
     producers: list[Producer] = []
 
     class Two(Adder):
@@ -87,7 +87,7 @@ def test_a_producer_that_is_killed_and_started_again_loses_what_the_record_says(
 
     def over() -> bool:
         """Kill the first after 50 packets, end the run 50 packets into the second."""
-        used = [output.seq for output, _, _ in recorder.ticks if output.seq >= 0]
+        used = [output.seq for output in sink.outputs if output.seq >= 0]
         if not producers:
             producers.append(Producer("udp", source.address, "--count", "2", "--rate", "200", "--n", "100000"))
         elif len(producers) == 1 and len(used) >= 50:
@@ -97,9 +97,7 @@ def test_a_producer_that_is_killed_and_started_again_loses_what_the_record_says(
         return len(producers) == 2 and len(used) >= seen[0] + 50
 
     try:
-        loop = Loop(
-            source, Two(), MemorySink(), WallClock(), policy(overload="latest", lost_after=5), recorder, period=5e-3
-        )
+        loop = Loop(source, Two(), sink, WallClock(), policy(overload="latest", lost_after=5), recorder, period=5e-3)
         summary = loop.run(stop=over)
     finally:
         for producer in producers:

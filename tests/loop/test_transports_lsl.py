@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loop_parts import policy
+from loop_parts import Kept, policy
 from require import need
 from transport_cases import PATIENCE_S, an_output, collect, collect_n, noted, numbers, producing, wait_for
 
 from spikeport.loop.clocks import WallClock
 from spikeport.loop.loop import Loop
 from spikeport.loop.packets import CAUSES, Packet
-from spikeport.loop.sinks.memory import MemoryRecorder, MemorySink
+from spikeport.loop.sinks.memory import MemorySink
 from spikeport.loop.transports.lsl import LSL_OUTPUT, LslSink, LslSource, SequenceOutlet
 from spikeport.loop.transports.numbering import Inferred
 from spikeport.snn.errors import SpikeportError
@@ -166,7 +166,7 @@ def test_a_loop_that_stalls_reports_exactly_the_numbers_that_its_inlet_lost(lsl:
         source = LslSource(2, stream=stream, sequence="last channel", wait=30.0, buffer=1, capacity=2048)
         seen: list[int] = []
         tap = Tap(source, seen)
-        recorder = MemoryRecorder()
+        recorder = Kept()
         decoder = Passing(20, lambda: producer.done() and wait_for(lambda: settled(source)))
         choices = policy(overload="latest", capacity=2048, lost_after=10, safe=(0.0, 0.0))
         loop = Loop(tap, decoder, MemorySink(), WallClock(), choices, recorder, period=5e-3)
@@ -214,6 +214,35 @@ def test_a_sender_that_died_and_came_back_is_found_again_and_counts_from_zero(ls
         rest = numbers(collect(source, lambda found: 30 in tail(numbers(found))))
     assert first == list(range(len(first)))
     assert tail(rest)[:31] == list(range(31))
+
+
+def test_a_stream_that_comes_back_in_another_form_is_noted_with_what_came(lsl: Any, made: list[Any]) -> None:
+    stream = name("form")
+    with foreign(source_id=stream, channels=3, rate=100.0, stamps=[0.0]) as process:
+        source = a_source(made, 2, stream)
+        sent(process)
+        collect_n(source, 1)
+    found: list[str] = []
+
+    def told() -> bool:
+        found.extend(note["reason"] for note in noted(source).get("stream changed", ()))
+        return not source.poll() and bool(found)
+
+    with foreign(source_id=stream, channels=4, rate=100.0, stamps=[], format=lsl.cf_int32, name="other"):
+        wait_for(told, "the note")
+    assert found == ["channels 4, was 3; format 4, was 2; name other, was foreign"]
+
+
+def test_stamps_that_no_clock_has_are_malformed_and_move_no_number(lsl: Any, made: list[Any]) -> None:
+    bad = [float("nan"), float("inf"), -1e300, 1e11, 1e18]
+    for sequence in ("last channel", "inferred"):
+        stream = name(f"stamp-{sequence[:4]}")
+        with foreign(source_id=stream, channels=2, rate=100.0, stamps=[0.0, *bad, 0.01]) as process:
+            source = a_source(made, 2 - (sequence == "last channel"), stream, sequence=sequence)
+            sent(process)
+            found = numbers(collect_n(source, 2))
+        assert found == ([0, 6] if sequence == "last channel" else [0, 1])
+        assert source.report()["malformed"] == {"stamp": 5}
 
 
 def tail(found: list[int]) -> list[int]:

@@ -143,8 +143,9 @@ def test_a_peer_that_went_and_came_back_is_noted_and_its_restart_too(made: list[
     wait_for(lambda: not source.poll() and source.report()["disconnected"] == 1)
     second = keep(made, ZmqSender("pub", bind=address))
     wait_for(lambda: second.ready(0.1))
-    second.send([0, 0], seq=0, source_ns=0)
-    collect_n(source, 1)
+    for seq in range(2):
+        second.send([0, 0], seq=seq, source_ns=0)
+    assert numbers(collect_n(source, 2)) == [0, 1]
     source.poll()
     notes = noted(source)
     assert {note["reason"] for note in notes["peer"]} >= {"disconnected"}

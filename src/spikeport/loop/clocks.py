@@ -141,6 +141,8 @@ class WallClock:
         asked = self._asked
         if asked.cpus is not None:
             self._try("cpus", lambda: _pin(asked.cpus), self._undo)
+            if self._got["cpus"] == "granted":
+                self._got["cpus"] = _left_out({*asked.cpus}) or "granted"
         if asked.fifo_priority is not None:  # last: what comes before it needs no priority
             self._try("fifo_priority", lambda: _fifo(asked.fifo_priority), self._undo)
 
@@ -210,10 +212,19 @@ def _pin(cpus: tuple[int, ...] | None) -> Callable[[], object]:
     return lambda: os.sched_setaffinity(0, before)
 
 
+def _left_out(cpus: set[int]) -> str:
+    """Which cores the system left out, in words: it takes a mask that names cores it does not have."""
+    got = os.sched_getaffinity(0)
+    missing, runs_on = (", ".join(map(str, sorted(cores))) for cores in (cpus - got, got))
+    return f"refused in part: not core {missing}; it runs on core {runs_on}" if missing else ""
+
+
 def _fifo(priority: int | None) -> Callable[[], object]:
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     flags = os.SCHED_FIFO | getattr(os, "SCHED_RESET_ON_FORK", 0)  # threads that start later do not inherit it
     os.sched_setscheduler(0, flags, os.sched_param(priority or 1))
+    if (got := os.sched_getparam(0).sched_priority) != priority:  # some sandboxes say yes, and do nothing
+        raise OSError(f"the system took the call, and the priority is {got}")
     return lambda: os.sched_setscheduler(0, policy, parameters)
 
 

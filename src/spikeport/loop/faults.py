@@ -100,6 +100,7 @@ class Jump:
     by: int
 
 
+_TO_WHAT_COMES = ("Duplicate", "Reorder", "Late", "Burst", "NotANumber")
 Fault = Drop | Duplicate | Reorder | Late | Burst | NotANumber | ClockStep | Dead | Restart | Jump
 
 
@@ -138,6 +139,7 @@ class FaultySource:
         n, packet, gone, again = original.seq, original, False, -1
         hold: int | None = None
         after: int | None = None
+        noted = len(self.done)
         for fault in self._faults:
             name = type(fault).__name__
             match fault:
@@ -176,17 +178,18 @@ class FaultySource:
                 case Duplicate(seqs, after_ns) if n in seqs:
                     again = after_ns
                     self._note(name, packet.seq, after_ns=after_ns)
-        if not gone:
-            if again >= 0:
-                self._hold(packet, again)
-            if hold is not None:
-                self._hold(packet, hold)
-            elif after is not None:
-                self._behind.setdefault(after, []).append(packet)
-            else:
-                self._give(packet, n, out)
-        elif n in self._behind:  # what was to come after this one comes now
-            out += self._behind.pop(n)
+        if gone:  # nothing else was done to it; what was to come after it comes now
+            self.done[noted:] = [note for note in self.done[noted:] if note[0] not in _TO_WHAT_COMES]
+            out += self._behind.pop(n, [])
+            return
+        if again >= 0:
+            self._hold(packet, again)
+        if hold is not None:
+            self._hold(packet, hold)
+        elif after is not None:
+            self._behind.setdefault(after, []).append(packet)
+        else:
+            self._give(packet, n, out)
 
     def _give(self, packet: Packet, n: int, out: list[Packet]) -> None:
         waited = self._behind.pop(n, [])

@@ -22,9 +22,9 @@ from spikeport.loop.clocks import timer_floor
 from spikeport.loop.packets import NS, Array, Output, Packet
 from spikeport.loop.policies import Policy
 from spikeport.loop.ports import Clock, Decoder, Recorder, Sink, Source
+from spikeport.loop.record.writer import NoRecorder, versions
 from spikeport.loop.sequence import Sequence
-from spikeport.loop.sinks.memory import NoRecorder
-from spikeport.loop.summary import Summary, reports, versions
+from spikeport.loop.summary import Summary, reports
 from spikeport.snn.errors import SpikeportError
 
 Stop = threading.Event | Callable[[], bool]
@@ -36,6 +36,7 @@ class Loop:
 
     floor_ticks: empty ticks before the start, that measure the box's own timer (0: not measured). header: what else the
     record should say. A loop can be run again: each run starts from the decoder's reset state.
+    summary: of the last run, also of one that raised; None before, and where that failed before its first tick.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Loop:
         self.recorder: Recorder = NoRecorder() if recorder is None else recorder
         self.period_ns = round(period * NS) if np.isfinite(period) else 0
         self.floor_ticks, self.header = floor_ticks, dict(header or {})
+        self.summary: Summary | None = None
         problems = []
         if self.period_ns < 1 or abs(self.period_ns / NS - period) > 1e-9 * period:
             problems.append(f"period: {period!r} s, must be a whole number of ns, 1 or more")
@@ -72,7 +74,14 @@ class Loop:
 
         However it ends, the sink gets the safe value and everything is closed. An error of a part is raised then.
         """
-        return _Run(self, n_ticks, stop).go()
+        run, self.summary = _Run(self, n_ticks, stop), None
+        try:
+            run.go()
+        except BaseException:
+            self.summary = run.summary() if run.began else None
+            raise
+        self.summary = run.summary()
+        return self.summary
 
 
 class _Run:
@@ -101,16 +110,17 @@ class _Run:
         self.refuses: Callable[[Array], str] | None = getattr(loop.decoder, "refuses", None)
         self.spend: Callable[[str], None] = getattr(loop.clock, "spend", _nothing)
         self.settle: Callable[[], None] | None = getattr(loop.decoder, "settle", None)
-        parts: dict[int, Any] = {id(part): part for part in (loop.source, loop.sink)}  # one may be both
+        parts: dict[int, Any] = {id(part): part for part in (loop.source, loop.sink, loop.decoder)}  # one may be two
         self.noting = [part.notes for part in parts.values() if hasattr(part, "notes")]
         self.floor: Histogram | None = None
         self.start_ns = self.ticks = 0
+        self.began, self.ended = False, "failed"
         self.described: dict[str, Any] = {}
 
     # ---- the run
 
-    def go(self) -> Summary:
-        loop, reason = self.loop, "failed"
+    def go(self) -> None:
+        loop = self.loop
         with ExitStack() as parts, self._interrupts():
             loop.decoder.reset()
             parts.callback(loop.recorder.close)
@@ -119,16 +129,18 @@ class _Run:
             loop.sink.open(loop.clock)
             try:
                 self._prepare(parts)
-                reason = self._ticks()
+                self.began = True
+                self.ended = self._ticks()
             except KeyboardInterrupt:
-                reason = "interrupted"
+                self.ended = "interrupted"
             except BaseException as error:
-                reason = f"failed: {type(error).__name__}: {error}".splitlines()[0]
+                self.ended = f"failed: {type(error).__name__}: {error}".splitlines()[0]
                 raise
             finally:
-                self._finish(reason)
-                self.described = dict(self.clock.describe())  # as it is while what was asked for is still granted
-        return self._summary(reason)
+                try:
+                    self._finish(self.ended)
+                finally:
+                    self.described = dict(self.clock.describe())  # while what was asked for is still granted
 
     def _prepare(self, parts: ExitStack) -> None:
         """What the clock asks of the system, the timer's floor, the source. The thread's part is asked last, so that no
@@ -247,33 +259,37 @@ class _Run:
             found = self.safe
         elif cause == "skipped":
             found = self.last
+        seq, sent, got = (-1, 0, 0) if packet is None else (packet.seq, packet.source_ns, packet.received_ns)
         output = Output(
-            tick=tick,
-            seq=-1 if packet is None else packet.seq,
-            values=found,
-            safe=safe,
-            cause=cause,
-            deadline_ns=deadline,
-            source_ns=0 if packet is None else packet.source_ns,
-            received_ns=0 if packet is None else packet.received_ns,
-            start_ns=start,
-            end_ns=end,
-        )
+            tick=tick, seq=seq, values=found, safe=safe, cause=cause, deadline_ns=deadline, source_ns=sent,
+            received_ns=got, start_ns=start, end_ns=end,
+        )  # fmt: skip
         emitted = 0
-        if cause != "skipped" or safe:
-            self.loop.sink.emit(output)
-            self.spend("emit")
-            emitted = clock.now_ns()
-            self.last[:] = found
-        self.ticks += 1
-        self.causes[cause] += 1
-        if packet is not None:
-            self.accounting.packet(packet.source_ns, packet.received_ns, start, emitted)
-        self._note_miss(tick, self.accounting.tick(deadline, begun, start, end, emitted))
-        self.loop.recorder.tick(output, emitted, values)
+        try:
+            if cause != "skipped" or safe:
+                self.loop.sink.emit(output)
+                self.spend("emit")
+                emitted = clock.now_ns()
+                self.last[:] = found
+        except BaseException:
+            emitted = self._not_taken(tick)
+            raise
+        finally:  # also where the sink raised: what it was given is in the record
+            self.ticks += 1
+            self.causes[cause] += 1
+            if packet is not None:
+                self.accounting.packet(sent, got, start, emitted)
+            self._note_miss(tick, self.accounting.tick(deadline, begun, start, end, emitted))
+            self.loop.recorder.tick(output, emitted, values)
         self.spend("record")
         if self.settle is not None:
             self.settle()
+
+    def _not_taken(self, tick: int) -> int:
+        """The sink raised: which of its parts took the output, for the record; the time where the last did, else 0."""
+        took = dict(getattr(self.loop.sink, "took", {"sink": False}))
+        self.event("not taken", tick=tick, took=took)
+        return self.clock.now_ns() if took["sink"] else 0
 
     def _cause(self, tick: int, packet: Packet | None) -> str:
         """Of this tick; the stream is lost after so many ticks without a packet, and back after so many with one."""
@@ -328,12 +344,14 @@ class _Run:
             self._end_gap(last)
             self._note_miss(last, False)
             self.sequence.close()
-            self.event("stopped", reason=reason, ticks=self.ticks, safe_value_emitted=emitted)
+            took = getattr(self.loop.sink, "took", {"sink": emitted})
+            more = {"took": dict(took)} if len(took) > 1 else {}
+            self.event("stopped", reason=reason, ticks=self.ticks, safe_value_emitted=took["sink"], **more)
 
     # ---- what parts ask
 
     def _take_notes(self) -> None:
-        """What a transport has to say: a producer that began anew, packets that were none, outputs dropped."""
+        """What a part has to say: a producer that began anew, packets that were none, a shadow that failed."""
         for notes in self.noting:
             for kind, details in notes():
                 self.event(kind, **details)
@@ -355,35 +373,22 @@ class _Run:
             **loop.header,
             "period_ns": loop.period_ns,
             "policy": loop.policy.as_dict(),
-            "decoder": dict(loop.decoder.describe()),
-            "source": dict(loop.source.describe()),
-            "sink": dict(loop.sink.describe()),
-            "clock": dict(loop.clock.describe()),
+            **{name: dict(getattr(loop, name).describe()) for name in ("decoder", "source", "sink", "clock")},
             "versions": versions(),
         }
 
-    def _summary(self, reason: str) -> Summary:
-        report = getattr(self.loop.decoder, "report", None)
+    def summary(self) -> Summary:
+        loop, sequence = self.loop, self.sequence
+        found = reports(decoder=loop.decoder, recorder=loop.recorder)
         return Summary(
-            ended=reason,
-            ticks=self.ticks,
-            merged=self.merged,
-            period_ns=self.period_ns,
-            causes=dict(self.causes),
-            packets=dict(self.sequence.counts),
-            used_late=self.sequence.used_late,
-            source_overflow=self.source_overflow,
-            lost_ranges=tuple(self.sequence.lost_ranges),
-            lost_ranges_left_out=self.sequence.lost_ranges_left_out,
-            restarts=self.sequence.epoch,
-            lost_streams=self.lost_streams,
-            nonfinite=self.nonfinite,
-            accounting=self.accounting,
-            timer_floor=self.floor,
-            decoder={} if report is None else dict(report()),
-            transports=reports(source=self.loop.source, sink=self.loop.sink),
-            clock=self.described,
-        )
+            ended=self.ended, ticks=self.ticks, merged=self.merged, period_ns=self.period_ns, causes=dict(self.causes),
+            packets=dict(sequence.counts), used_late=sequence.used_late, source_overflow=self.source_overflow,
+            lost_ranges=tuple(sequence.lost_ranges), lost_ranges_left_out=sequence.lost_ranges_left_out,
+            restarts=sequence.epoch, lost_streams=self.lost_streams, nonfinite=self.nonfinite,
+            accounting=self.accounting, timer_floor=self.floor, clock=self.described,
+            transports=reports(source=loop.source, sink=loop.sink),
+            decoder=found.get("decoder", {}), recorder=found.get("recorder", {}),
+        )  # fmt: skip
 
 
 def _nothing(*_: str) -> None:

@@ -1,8 +1,8 @@
 """Spike-triggered stimulation: each spike of one unit asks for a stimulus at another site, a delay later.
 
 The experiment of Jackson, Mavoori & Fetz, Nature 444, 2006, in which an implant made such an artificial connection
-between two sites of motor cortex for a day and more. The stimulus is seen at the recorded site, too, as an artefact or
-an evoked spike. Without blanking it triggers itself:
+between two sites of motor cortex. The stimulus is seen at the recorded site, too, as an artefact or an evoked spike.
+Without blanking it triggers itself:
 
     spike -> delay -> stimulus -> artefact -> delay -> stimulus -> ...        one chain more with every spike
 

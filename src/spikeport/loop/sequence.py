@@ -184,8 +184,8 @@ class Sequence:
     def _believe(self, first: Packet, packet: Packet, kind: str, tick: int) -> None:
         """The producer began again, or jumped: `first` announced it, and `packet` takes this tick's place."""
         self._candidate = None
-        self._report(kind, after=self._head, seq=first.seq)
         self._pass_over("superseded", self._head + 1)
+        self._report(kind, after=self._head, seq=first.seq)  # numbers after it are the new ones; `lost` says its epoch
         if kind == "restart":
             self._close_epoch()
             self.epoch += 1
@@ -238,6 +238,8 @@ class Sequence:
         ahead = newest - due - self._window
         if ahead > self.policy.backlog:
             self.overloaded = f"{newest - due} packets wait beyond the one that is due"
+        if self.policy.overload == "stop" and self.overloaded:
+            return None  # the run is over: what waits is not used
         if self.policy.overload == "latest" and ahead > 0 and self._too_far_ahead(ahead):
             due += ahead
             self._move_anchor(tick - due, "catching up")

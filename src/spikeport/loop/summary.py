@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 from typing import Any
 
 from spikeport.loop.accounting import Accounting, Histogram, duration, table
@@ -24,7 +21,8 @@ class Summary:
     the used ones, those whose place had passed.  source_overflow: of the lost ones, those that the source's own buffer
     gave up (as it says).  lost_ranges: (epoch, first, last) of sequence numbers.  lost_streams: how often the stream
     was declared lost.  transports: what source and sink report, where they do.  nonfinite: ticks with an output that
-    was NaN or infinite, for which the safe value went out.
+    was NaN or infinite, for which the safe value went out.  recorder: what it lost, why it stopped, and
+    what the system refused it.
     """
 
     ended: str
@@ -45,6 +43,7 @@ class Summary:
     decoder: Mapping[str, Any] = field(default_factory=dict)
     transports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     clock: Mapping[str, Any] = field(default_factory=dict)
+    recorder: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def interrupted(self) -> bool:
@@ -84,6 +83,7 @@ class Summary:
             "decoder": dict(self.decoder),
             "transports": {name: dict(report) for name, report in self.transports.items()},
             "clock": dict(self.clock),
+            "recorder": dict(self.recorder),
         }
 
     def text(self) -> str:
@@ -113,7 +113,7 @@ class Summary:
                 lines.append(f"{name:15} {n}")
         for name, report in self.transports.items():
             lines.append(f"{name:15} " + ", ".join(f"{what} {n}" for what, n in report.items() if n))
-        lines += [f"wrong sum       {line}" for line in self.imbalances()]
+        lines += [f"wrong sum       {line}" for line in self.imbalances()] + self._record()
         lines.append(
             f"deadlines       {a.misses} missed by more than {duration(a.budget_ns)}, longest run {a.longest_run}"
         )
@@ -121,6 +121,15 @@ class Summary:
         lines += ["", table({**a.stages, **floor})]
         lines += self._box()
         return "\n".join(lines)
+
+    def _record(self) -> list[str]:
+        """What the record does not have, and what the system refused it."""
+        r = self.recorder
+        lines = [f"recorder        {refused}" for refused in r.get("refused", ())]
+        if r.get("lost_ticks") or r.get("lost_events"):
+            why = r.get("broken") or "the disk could not keep up"
+            lines.append(f"record lost     {r['lost_ticks']} ticks and {r['lost_events']} events: {why}")
+        return lines
 
     def _box(self) -> list[str]:
         box = self.clock.get("environment", {})
@@ -136,14 +145,3 @@ class Summary:
 def reports(**parts: Any) -> dict[str, Mapping[str, Any]]:
     """What those parts report that do."""
     return {name: dict(part.report()) for name, part in parts.items() if hasattr(part, "report")}
-
-
-def versions() -> dict[str, str]:
-    """Of what computes: spikeport, Python, NumPy, numba."""
-    found = {"python": sys.version.split()[0]}
-    for name in ("spikeport", "numpy", "numba"):
-        try:
-            found[name] = installed_version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found

@@ -10,10 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from spikeport.snn.errors import SpikeportError
+from spikeport.snn.locking import check_not_in_use
 
 
 def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Refuse an output path that could not be written, before any long work starts."""
+    """Refuse an output path that could not be written, before any long work starts.
+
+    Nor is a file ever replaced that another program is writing (locking.py).
+    """
     target = Path(path)
     if target.is_dir():
         raise SpikeportError(f"{target}: is a folder, must be the name of a file", hint=f"-o {target / 'net.h5'}")
@@ -22,6 +26,8 @@ def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> Non
         raise SpikeportError(f"{target}: is a device or a pipe, must be a plain file", hint="-o net.h5")
     if target.exists() and not overwrite:
         raise SpikeportError(f"{target}: exists already", hint="--force   to replace it (overwrite=True in Python)")
+    if target.exists():
+        check_not_in_use(target)
     parent = target.resolve().parent
     if not parent.is_dir():
         above = next(p for p in (parent, *parent.parents) if p.exists())

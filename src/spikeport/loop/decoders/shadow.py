@@ -68,8 +68,8 @@ class Shadow:
     """`decoder` answers; `shadow` (a rate network, say) runs on the same samples and is compared with it.
 
     The shadow's step is taken by settle(), which the loop calls when the output is out, so it costs no latency; where
-    nobody calls it, the next step does. A shadow that fails is switched off, and describe() says why and when: it must
-    not stop what it shadows.
+    nobody calls it, the next step does. A shadow that fails is switched off, and the record and report() say why and
+    when: it must not stop what it shadows.
     """
 
     def __init__(self, decoder: Decoder, shadow: Decoder) -> None:
@@ -82,7 +82,7 @@ class Shadow:
             raise SpikeportError("shadow: the two decoders do not fit", problems)
         self.decoder, self.shadow = decoder, shadow
         self.n_inputs, self.n_outputs, self.period = decoder.n_inputs, decoder.n_outputs, decoder.period
-        self.failure = ""
+        self.failure, self._told = "", False
         self._events, self._answer = np.zeros(self.n_inputs), np.zeros(self.n_outputs)
         self._clear()
 
@@ -94,7 +94,7 @@ class Shadow:
     def reset(self, dataset_tags: Sequence[Path | str] = ()) -> None:
         self.decoder.reset(dataset_tags)
         self.shadow.reset(dataset_tags)
-        self.failure = ""
+        self.failure, self._told = "", False
         self._clear()
 
     def predict(self, neural_observations: ArrayLike) -> NDArray[np.floating]:
@@ -158,6 +158,13 @@ class Shadow:
 
     def describe(self) -> Mapping[str, Any]:
         return {**self.decoder.describe(), "shadow": self.shadow.describe()}
+
+    def notes(self) -> list[tuple[str, dict[str, Any]]]:
+        """For the record, once: that it was switched off, and why."""
+        if not self.failure or self._told:
+            return []
+        self._told = True
+        return [("shadow failed", {"reason": self.failure})]
 
     def report(self) -> dict[str, Any]:
         """What the comparison found; the loop puts it into its summary."""

@@ -126,6 +126,11 @@ class Pulse:
         return self.second_amplitude_nA * self.second_width_ns
 
     @property
+    def first_aC(self) -> int:
+        """What the first phase alone leaves: -Q1 with the cathodic phase first, Q1 with the anodic one."""
+        return -self.charge_aC if self.polarity == "cathodic first" else self.charge_aC
+
+    @property
     def net_aC(self) -> int:
         """What stays: Q2 - Q1 with the cathodic phase first, Q1 - Q2 with the anodic one."""
         net = self.second_charge_aC - self.charge_aC
@@ -191,7 +196,8 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Silence now: what is under way is cut, nothing of it comes later. Allowed in every state."""
+    """Nothing of what is under way comes any more; a pulse that has begun comes to its end, which balances it, and then
+    the device is silenced. Allowed in every state."""
 
 
 Command = Pulse | Train | Pattern | Stop

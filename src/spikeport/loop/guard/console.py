@@ -82,14 +82,16 @@ class Console:
         self._channel = wire.Channel(end, wire.MAX_CONSOLE)
         self._count = 0
 
-    def _ask(self, message: Mapping[str, Any], descriptor: int | None = None) -> Mapping[str, Any]:
+    def _ask(
+        self, message: Mapping[str, Any], descriptor: int | None = None, timeout_s: float = ANSWER_S
+    ) -> Mapping[str, Any]:
         number, self._count = self._count, self._count + 1
         numbered = {"id": number, **message}
         if descriptor is None:
             self._channel.send_json(numbered)
         else:
             self._channel.send_descriptor(numbered, descriptor)
-        answer = _await(self._channel, number, ANSWER_S, [])
+        answer = _await(self._channel, number, timeout_s, [])
         if "error" in answer:
             first, *rest = answer["error"]
             raise RefusedError(first, rest, hint=answer.get("hint", ""))
@@ -111,9 +113,9 @@ class Console:
         """TRIPPED to DISARMED; `cause` reads back what status says, to the letter."""
         return self._ask({"do": "reset", "by": by, "cause": cause})
 
-    def status(self) -> Mapping[str, Any]:
+    def status(self, timeout_s: float = ANSWER_S) -> Mapping[str, Any]:
         """State, cause, counts, charge by site."""
-        return self._ask({"do": "status"})
+        return self._ask({"do": "status"}, timeout_s=timeout_s)
 
     def attach(self) -> Link:
         """A link for a new loop, after the last one's end: the session goes on, with what it has used up."""
@@ -138,6 +140,9 @@ class Link:
         self._socket = end
         self._channel = wire.Channel(end)
         self._count = 0
+        self.silent_ns = 0  # how long the guard may leave a heartbeat unanswered; known from `ready` on
+        self._last_tick = 0
+        self._waiting_ns: int | None = None  # since when a heartbeat waits for an answer, and nothing was heard
         self.messages: list[dict[str, Any]] = []
 
     @classmethod
@@ -163,16 +168,17 @@ class Link:
         number, self._count = self._count, self._count + 1
         return number
 
-    def _wait_for(self, do: str, timeout_s: float) -> None:
+    def _wait_for(self, do: str, timeout_s: float) -> Mapping[str, Any]:
         number = self._number()
         self._channel.send_json({"id": number, "do": do})
         answer = _await(self._channel, number, timeout_s, self.messages)
         if not answer.get("allowed"):
             raise RefusedError(f"guard: {do} is refused", answer.get("limits", ()), hint="arm it at the console first")
+        return answer
 
     def ready(self, timeout_s: float = ANSWER_S) -> None:
         """RefusedError where nobody armed; nothing begins yet."""
-        self._wait_for("ready", timeout_s)
+        self.silent_ns = int(self._wait_for("ready", timeout_s).get("silent_ns", 0))
 
     def start(self, timeout_s: float = ANSWER_S) -> None:
         """ARMED to RUNNING: heartbeats are due from now on."""
@@ -192,7 +198,16 @@ class Link:
             raise SpikeportError(f"guard: {len(values)} outputs, limit {wire.MAX_VALUES}", hint="fewer outputs")
         sent_ns = time.monotonic_ns()
         beat = Heartbeat(tick=tick, sent_ns=sent_ns, loop_ns=loop_ns, deadline_ns=deadline_ns, values=values)
-        return self._channel.send(wire.BEAT, wire.beat_body(beat))
+        if not self._channel.send(wire.BEAT, wire.beat_body(beat)):
+            return False
+        self._last_tick = tick
+        self._waiting_ns = sent_ns if self._waiting_ns is None else self._waiting_ns
+        return True
+
+    @property
+    def unanswered_ns(self) -> int:
+        """For how long a heartbeat has waited in vain for an answer, as far as `answers` has read; 0: none does."""
+        return 0 if self._waiting_ns is None else time.monotonic_ns() - self._waiting_ns
 
     def command(self, command: Command) -> int:
         """Ask for one command; its number, which the answer bears, or -1 where it could not be sent."""
@@ -208,10 +223,16 @@ class Link:
         return self._number()
 
     def answers(self) -> list[dict[str, Any]]:
-        """What came since the last call: answers to commands, and changes of state."""
+        """What came since the last call: answers to commands, changes of state; not those to heartbeats."""
         frames, _ = self._channel.receive() if not self._channel.closed else ([], False)
-        found = [*self.messages, *(wire.read_json(body) for kind, body in frames if kind == wire.JSON)]
+        came = [*self.messages, *(wire.read_json(body) for kind, body in frames if kind == wire.JSON)]
         self.messages.clear()
+        found = []
+        for message in came:
+            if "beat" not in message:
+                found.append(message)
+                continue
+            self._waiting_ns = None if message["beat"] >= self._last_tick else time.monotonic_ns()
         return found
 
     def close(self) -> None:
@@ -267,8 +288,13 @@ class GuardProcess:
             raise
         return guard
 
+    def status(self) -> Mapping[str, Any]:
+        """As `console.status`, without its patience where heartbeats were not answered."""
+        hangs = 0 < self.link.silent_ns < self.link.unanswered_ns
+        return self.console.status(CLOSE_S if hangs else ANSWER_S)
+
     def close(self) -> None:
-        """End the session: silence, and the process exits; twice is once."""
+        """End the session: silence, and the process exits, or is killed where it does not; twice is once."""
         self.link.close()
         self.console.close()
         try:

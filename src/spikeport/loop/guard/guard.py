@@ -5,6 +5,10 @@ refused whole, with every limit that it would break, and a refusal uses up nothi
 at the time that it really is: what comes late waits until the limits allow it, `late_us` at most, then its stimulus is
 cut. So the limits hold of what was given, not of what was planned.
 
+A stop that is no trip lets each pulse that has begun come to its end, so that its phases balance, and silences the
+device then; nothing begins before that. A trip silences at once: what a pulse that it cuts may have left is counted at
+its worst, and where that is above net_charge_nC, the site gets nothing any more.
+
 Nothing here reads a clock: `now_ns` comes in, on one monotonic clock. Not thread-safe: one thread owns a guard. What is
 private is so by convention, as in all of Python: code in the same process can break anything. Hence process.py.
 """
@@ -13,7 +17,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -21,6 +25,7 @@ from spikeport.loop.guard.commands import Command, Pattern, Pulse, Stop, Train, 
 from spikeport.loop.guard.ledger import CHECKS, Asked, SiteLedger, Violation, judge
 from spikeport.loop.guard.limits import Limits
 from spikeport.loop.guard.states import TRANSITIONS, State
+from spikeport.loop.guard.under_way import Stimulus
 from spikeport.snn.errors import RefusedError, SpikeportError
 
 Record = Callable[..., None]  # record(kind, at_ns, **details), as Recorder.event
@@ -32,6 +37,7 @@ _SILENCE = {  # the word of the log for what ended the current
     "reset": "reset",
     "exit": "the guard's end",
 }
+_AT_ONCE = ("trip", "reset")  # the others let pulses end
 MAX_UNDER_WAY = 64  # stimuli at once, whatever the limits say: bounds the time of one pass
 _HISTORY = [name for name in CHECKS if name in ("net_charge_nC", "rate_hz", "window_charge_nC", "session_charge_nC")]
 
@@ -58,28 +64,6 @@ class Answer:
     violations: tuple[Violation, ...]
 
 
-@dataclass(slots=True)
-class _Stimulus:
-    """What is under way: (planned onset, the pulses that begin then), from `next` on still to come."""
-
-    number: int
-    groups: list[tuple[int, tuple[Pulse, ...]]]
-    n_pulses: Mapping[str, int]
-    next: int = 0
-    last: dict[str, tuple[int, int]] = field(init=False)  # of each site: its last group, and when that ends
-
-    def __post_init__(self) -> None:
-        self.last = {
-            pulse.site: (index, onset + pulse.duration_ns)
-            for index, (onset, pulses) in enumerate(self.groups)
-            for pulse in pulses
-        }
-
-    def ends(self) -> dict[str, int]:
-        """When each site that is still to be given to is through with it, as planned."""
-        return {site: end for site, (index, end) in self.last.items() if index >= self.next}
-
-
 def _no_record(kind: str, at_ns: int, **details: Any) -> None:
     """Where nobody listens."""
 
@@ -96,10 +80,12 @@ class Guard:
         self.stops = 0  # commands to stop: none of `asked`, and never refused
         self.silences = 0  # how often the device had to be silenced: whoever holds it compares
         self.silence_cause = "the guard's start"  # of the last of them
+        self.silence_ns = 0  # and from when on: not before the pulses that have begun are over
         self._listener = record
         self.unrecorded = ""  # why the record could not take something: whoever holds the guard trips it
+        self.lines_lost = 0  # of the record, as its holder counts them
         self._ledgers = {site: SiteLedger() for site in limits.sites}
-        self._under_way: dict[int, _Stimulus] = {}
+        self._under_way: dict[int, Stimulus] = {}
         self._issued: dict[bytes, tuple[Permit, int, int]] = {}  # nonce: the permit, its stimulus, its group
         self._last_ns: int | None = None
         self._count = 0
@@ -113,7 +99,10 @@ class Guard:
     # -- states
 
     def event(self, name: str, now_ns: int, *, by: str = "", cause: str = "") -> None:
-        """One event of states.EVENTS; RefusedError where the table has no way. All but arm and start silence first."""
+        """One event of states.EVENTS; RefusedError where the table has no way. All but arm and start silence first.
+
+        A reset is recorded before it is done, and refused while the record takes nothing.
+        """
         if name in ("arm", "disarm", "reset") and not by.strip():
             raise RefusedError(f"guard: {name} needs the name of who does it", hint=f'{name}(by="your name")')
         after = TRANSITIONS.get((self.state, name))
@@ -126,10 +115,24 @@ class Guard:
         assert after is not None
         if name not in ("arm", "start"):
             self.cut(name, now_ns)
-        before, self.state = self.state, after
+        details: dict[str, Any] = {"event": name, "before": self.state.value, "after": after.value, "cause": cause}
+        details |= {"by": by} if by else {}
+        if name == "reset":
+            self._record_reset(now_ns, details)
+        self.state = after
         self.cause = cause if name == "trip" else "" if name == "reset" else self.cause
-        details = {"by": by} if by else {}
-        self._record("state", now_ns, event=name, before=before.value, after=after.value, cause=cause, **details)
+        if name != "reset":
+            self._record("state", now_ns, **details)
+
+    def _record_reset(self, now_ns: int, details: Mapping[str, Any]) -> None:
+        """With how many lines are missing before it; RefusedError where it cannot be recorded."""
+        lost, self.unrecorded = self.lines_lost, ""
+        self._record("state", now_ns, **details, **({"lines_lost": lost} if lost else {}))
+        if self.unrecorded:
+            raise RefusedError(
+                f"guard: reset is not possible while its log takes nothing: {self.unrecorded}", hint="make room for it"
+            )
+        self.lines_lost, self._also = 0, ""
 
     def trip(self, cause: str, now_ns: int, *, by: str = "") -> None:
         """To TRIPPED from any state, and stay; the first cause is the one to be read back, later ones are recorded."""
@@ -162,7 +165,7 @@ class Guard:
         if violations:
             return self._refuse(command, now_ns, violations)
         self._count += 1
-        self._under_way[self._count] = _Stimulus(self._count, groups, lengths)
+        self._under_way[self._count] = Stimulus(self._count, groups, lengths)
         self.allowed += 1
         self._record("allowed", now_ns, stimulus=self._count, command=to_message(command))
         return Answer(now_ns, True, self._count, ())
@@ -174,6 +177,9 @@ class Guard:
         found: dict[tuple[str, str], Violation] = {}
         if self.state is not State.RUNNING:
             found["state", ""] = Violation("state", "", self.state.value, State.RUNNING.value)
+        if now_ns < self.silence_ns:  # what began now would be cut by it
+            left_us = Fraction(self.silence_ns - now_ns, 1000)
+            found["stopping", ""] = Violation("stopping", "", left_us, Fraction(0), "us")
         if len(self._under_way) >= MAX_UNDER_WAY:
             found["under way", ""] = Violation(
                 "under way", "", Fraction(len(self._under_way)), Fraction(MAX_UNDER_WAY - 1), "stimuli"
@@ -250,6 +256,12 @@ class Guard:
             return []
         return [Violation("simultaneous_sites", "", Fraction(most), Fraction(self.limits.simultaneous), "sites")]
 
+    def invalid(self, reason: str, now_ns: int) -> None:
+        """What was sent as a command is none: refused, and recorded."""
+        self.asked += 1
+        self.refused += 1
+        self._record("refused", now_ns, command=None, limits=[f"command: {reason}"])
+
     def _refuse(self, command: Command, now_ns: int, violations: list[Violation]) -> Answer:
         self.refused += 1
         limits = [violation.text for violation in violations]
@@ -275,9 +287,12 @@ class Guard:
         """When the next pulse is due; None: nothing is under way."""
         return min((stimulus.groups[stimulus.next][0] for stimulus in self._under_way.values()), default=None)
 
-    def redeem(self, permit: Permit, now_ns: int) -> tuple[int, tuple[Pulse, ...]]:
+    def redeem(
+        self, permit: Permit, now_ns: int, first: Callable[[int, tuple[Pulse, ...]], None] | None = None
+    ) -> tuple[int, tuple[Pulse, ...]]:
         """(stimulus, its pulses), which count as given at now_ns; no pulses where they must wait or were cut.
 
+        first: called with them before they count; where it raises, they do not, and are not given.
         What is no open permit of this guard (made elsewhere, copied, used before) trips it, and raises RefusedError.
         """
         held = self._issued.pop(permit.nonce, None) if type(permit) is Permit else None
@@ -299,6 +314,8 @@ class Guard:
             return stimulus.number, ()
         if violations:
             return stimulus.number, ()
+        if first is not None:
+            first(stimulus.number, pulses)
         for pulse in pulses:
             ledger, limits = self._ledgers[pulse.site], self.limits.sites[pulse.site]
             ledger.add(pulse, now_ns, stimulus.number)
@@ -309,7 +326,7 @@ class Guard:
             del self._under_way[stimulus.number]
         return stimulus.number, pulses
 
-    def _judge_now(self, stimulus: _Stimulus, pulses: tuple[Pulse, ...], now_ns: int) -> list[Violation]:
+    def _judge_now(self, stimulus: Stimulus, pulses: tuple[Pulse, ...], now_ns: int) -> list[Violation]:
         """The same limits, at the time that the pulses would really be given."""
         found = []
         for pulse in pulses:
@@ -321,16 +338,38 @@ class Guard:
             found.append(Violation("simultaneous_sites", "", most, limit, "sites"))
         return found
 
+    def begun(self, pulses: tuple[Pulse, ...], by_ns: int) -> None:
+        """The device has taken them, and they began by then."""
+        for pulse in pulses:
+            self._ledgers[pulse.site].begun(by_ns)
+
     def cut(self, cause: str, now_ns: int) -> None:
-        """End all that is under way; its pulses to come are dropped and use up nothing. The device must be silenced."""
+        """End all that is under way; its pulses to come are dropped and use up nothing. The device must be silenced:
+
+        after a trip at once, else from `silence_ns` on, when the pulses that have begun are over.
+        """
         self._issued.clear()
         self.silences += 1
         self.silence_cause = _SILENCE.get(cause, cause)
+        self.silence_ns = now_ns
+        if cause in _AT_ONCE:
+            self._cut_pulses(now_ns)
+        else:
+            self.silence_ns = max(ledger.ends_after(now_ns) for ledger in self._ledgers.values())
         for stimulus in self._under_way.values():
             self.cuts += 1
             left = sum(len(pulses) for _, pulses in stimulus.groups[stimulus.next :])
             self._record("cut", now_ns, stimulus=stimulus.number, cause=cause, pulses_left=left)
         self._under_way.clear()
+
+    def _cut_pulses(self, now_ns: int) -> None:
+        """Of those that have begun, what any instant of the cut may have left counts, in favour of neither sign."""
+        for site, ledger in self._ledgers.items():
+            if (left := ledger.cut(now_ns)) is not None:
+                net = [ledger.net_low_aC, ledger.net_high_aC]
+                limit = self.limits.sites[site].net_aC
+                details = {"left_aC": left, "net_aC": net, "above_limit": max(map(abs, net)) > limit}
+                self._record("pulse cut", now_ns, site=site, **details)
 
     def _forward(self, now_ns: int) -> bool:
         """Whether time went on; where it went back, every window is void: trip."""
@@ -350,6 +389,7 @@ class Guard:
             "under_way": len(self._under_way),
             **{name: getattr(self, name) for name in names},
             "sites": {
-                site: {"charge_aC": ledger.given_aC, "net_aC": ledger.net_aC} for site, ledger in self._ledgers.items()
+                site: {"charge_aC": ledger.given_aC, "net_aC": ledger.net_aC, "pulses_cut": ledger.cuts}
+                for site, ledger in self._ledgers.items()
             },
         }

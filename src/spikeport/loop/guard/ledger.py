@@ -4,6 +4,7 @@
     window      sum of Q1 + Q2 in (t - W, t]     <= limit
     session     sum of Q1 + Q2 since the start   <= limit
     net charge  |sum of (Q1 - Q2) with its sign| <= limit               after each pulse; it is not taken to leak away
+                a pulse that was cut counts as what any instant of the cut could leave: the sum is between two bounds
     blanking    onset - end of the last stimulus >= blanking            at the site, and over all sites
 
 All of it in integers of ns and aC.  A window is half open: two pulses exactly W apart are not in one.
@@ -15,6 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from spikeport.loop.guard import charge
 from spikeport.loop.guard.commands import Pulse
@@ -56,26 +58,61 @@ class SiteLedger:
         self.onsets: list[int] = []
         self.before_aC: list[int] = []
         self.given_aC = 0
-        self.net_aC = 0
+        self.net_low_aC = self.net_high_aC = 0  # what the site has at worst to either side; the same without cuts
         self.last_end_ns: int | None = None  # of the last pulse
         self.last_stimulus = -1
+        self.cuts = 0
+        self._whole: Pulse | None = None  # the last one, until it is cut
 
     def add(self, pulse: Pulse, onset_ns: int, stimulus: int) -> None:
         """One more pulse."""
         self.onsets.append(onset_ns)
         self.before_aC.append(self.given_aC)
         self.given_aC += pulse.charge_aC + pulse.second_charge_aC
-        self.net_aC += pulse.net_aC
+        self.net_low_aC += pulse.net_aC
+        self.net_high_aC += pulse.net_aC
         self.last_end_ns = onset_ns + pulse.duration_ns
-        self.last_stimulus = stimulus
+        self.last_stimulus, self._whole = stimulus, pulse
 
-    def state(self) -> tuple[int, int, int, int | None, int]:
-        """What `rollback` goes back to."""
-        return len(self.onsets), self.given_aC, self.net_aC, self.last_end_ns, self.last_stimulus
+    def begun(self, by_ns: int) -> None:
+        """The last pulse was in the device's hand at `by_ns` at the latest: it ends its duration after that."""
+        if self._whole is not None:
+            self.last_end_ns = by_ns + self._whole.duration_ns
 
-    def rollback(self, state: tuple[int, int, int, int | None, int]) -> None:
+    def cut(self, at_ns: int) -> tuple[int, int] | None:
+        """The current ends now. (least, most) that a pulse on its way may have left, by any instant; None: no pulse.
+
+        From its beginning the charge goes from 0 to the first phase's, stays, and goes to what the whole pulse leaves.
+        """
+        pulse, end = self._whole, self.last_end_ns
+        if pulse is None or end is None or end <= at_ns:
+            return None
+        corners = (0, pulse.first_aC, pulse.net_aC)
+        low, high = min(corners), max(corners)
+        self.net_low_aC += low - pulse.net_aC
+        self.net_high_aC += high - pulse.net_aC
+        self.cuts += 1
+        self._whole = None  # blanking goes on from when it would have ended
+        return low, high
+
+    def ends_after(self, at_ns: int) -> int:
+        """When the pulse that is given at `at_ns` ends; `at_ns` where there is none."""
+        return at_ns if self._whole is None or self.last_end_ns is None else max(at_ns, self.last_end_ns)
+
+    @property
+    def net_aC(self) -> int:
+        """The worse of the two bounds, with its sign."""
+        return max(self.net_low_aC, self.net_high_aC, key=abs)
+
+    def state(self) -> tuple[Any, ...]:
+        """What `rollback` goes back to; the first is the number of pulses."""
+        net = (self.net_low_aC, self.net_high_aC)
+        return len(self.onsets), self.given_aC, net, self.last_end_ns, self.last_stimulus, self._whole
+
+    def rollback(self, state: tuple[Any, ...]) -> None:
         """Forget the pulses added since."""
-        n, self.given_aC, self.net_aC, self.last_end_ns, self.last_stimulus = state
+        n, self.given_aC, net, self.last_end_ns, self.last_stimulus, self._whole = state
+        self.net_low_aC, self.net_high_aC = net
         del self.onsets[n:], self.before_aC[n:]
 
     def forget(self, before_ns: int) -> None:
@@ -165,8 +202,9 @@ def train_pulses(asked: Asked) -> Violation | None:
 
 
 def net_charge(asked: Asked) -> Violation | None:
-    """|net| <= limit, this pulse included."""
-    value, limit = abs(asked.ledger.net_aC + asked.pulse.net_aC), asked.limits.net_aC
+    """|net| <= limit, this pulse included; of pulses that were cut, the worst that they may have left."""
+    added, limit = asked.pulse.net_aC, asked.limits.net_aC
+    value = max(abs(asked.ledger.net_low_aC + added), abs(asked.ledger.net_high_aC + added))
     return None if value <= limit else Violation("net_charge_nC", asked.pulse.site, _nC(value), _nC(limit), "nC")
 
 

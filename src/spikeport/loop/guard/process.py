@@ -24,11 +24,13 @@ from spikeport.loop.guard import wire
 from spikeport.loop.guard.commands import from_message
 from spikeport.loop.guard.guard import Answer
 from spikeport.loop.guard.limits import Limits
+from spikeport.loop.guard.lock import Locks, address, names
 from spikeport.loop.guard.states import State
 from spikeport.loop.guard.station import Station
 from spikeport.loop.guard.stimulator import Device, DryRun
 from spikeport.loop.guard.watchdog import WatchLimits
 from spikeport.snn.errors import SpikeportError
+from spikeport.snn.locking import hold
 
 DRY_RUN = "dry run"
 CHUNKS = 4  # of one pass and channel: then what is due is looked at again
@@ -37,20 +39,29 @@ RETRY_S = 50e-6  # a pulse that must wait is tried again after this
 
 
 class Log:
-    """Append-only JSON lines, each written at once: readable after a crash of either process."""
+    """Append-only JSON lines, each written at once: readable after a crash of either process.
+
+    What a full disk took of a line is ended where the next one is written, so that only that one is no JSON.
+    """
 
     def __init__(self, path: str) -> None:
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            hold(self._file)  # so that nothing is written in its place, where the system has locks
         except OSError as error:
             raise SpikeportError(
                 f"{path}: no log of the guard: {error.strerror}", hint="a new file: a guard's log is never replaced"
             ) from None
+        self._torn = False
 
     def __call__(self, kind: str, at_ns: int, **details: Any) -> None:
         """One line; OSError where it cannot be written, also in part."""
         line = json.dumps({"kind": kind, "at_ns": at_ns, **details}, default=str).encode() + b"\n"
-        if os.write(self._file, line) != len(line):
+        line = b"\n" + line if self._torn else line
+        n = os.write(self._file, line)
+        if n:
+            self._torn = line[n - 1 : n] != b"\n"
+        if n != len(line):
             raise OSError("the log took only a part of a line: is the disk full?")
 
 
@@ -61,12 +72,10 @@ def asleep_ns() -> int:
 
 
 def make_device(name: str, options: Mapping[str, Any], places: Sequence[str] = ()) -> Device:
-    """DRY_RUN, or 'module:Class' of the user's, called with the options.
+    """'module:Class' of the user's, called with the options.
 
     places: folders where the module may be, too; last, so that nothing in them takes the place of another module.
     """
-    if name == DRY_RUN:
-        return DryRun()
     sys.path += [place for place in places if place not in sys.path]
     module, _, attribute = name.partition(":")
     try:
@@ -88,8 +97,10 @@ class _Server:
         self.console = wire.Channel(console, wire.MAX_CONSOLE)
         self.station: Station | None = None
         self.terminated = False
+        self.locks = Locks()
         self.last_state = State.DISARMED
         self.last_id = -1
+        self.beat_tick: int | None = None  # of a heartbeat that is to be answered
 
     def run(self) -> int:
         """Until the console ends or SIGTERM comes."""
@@ -108,6 +119,7 @@ class _Server:
             except Exception as error:  # a fault of ours: latched, never a guard that is gone with current on
                 self._trip(f"internal: {type(error).__name__}: {error!s:.200}")
             self._tell_state()
+            self._answer_beat()
         self._finish()
         return 0
 
@@ -118,6 +130,11 @@ class _Server:
                 self._trip("terminated" if self.terminated else "console: its end of the pipe is closed")
             self.station.guard.cut("exit", time.monotonic_ns())
             self.station.service()
+            while (at := self.station.silent_at_ns) is not None and not self.terminated:
+                time.sleep(min(max((at - time.monotonic_ns()) / 1e9, RETRY_S), IDLE_S))  # a pulse comes to its end
+                self.station.service()
+            if self.station.silent_at_ns is not None:  # SIGTERM meanwhile
+                self._trip("terminated")
 
     def _trip(self, cause: str) -> None:
         if self.station is not None:
@@ -170,7 +187,9 @@ class _Server:
             return
         try:
             if kind == wire.BEAT:
-                station.beat(wire.read_beat(body))
+                beat = wire.read_beat(body)
+                self.beat_tick = beat.tick
+                station.beat(beat)
                 return
             message = wire.read_json(body)
             number = message.pop("id", None)
@@ -191,7 +210,8 @@ class _Server:
         elif message.get("do") == "ready":
             state = station.guard.state
             limits = [] if state is State.ARMED else [f"state: {state.value}, limit {State.ARMED.value}"]
-            link.send_json({"id": number, "allowed": not limits, "limits": limits})
+            silent_ns = station.watchdog.limits.timeout_ns
+            link.send_json({"id": number, "allowed": not limits, "limits": limits, "silent_ns": silent_ns})
         elif message.get("do") == "invalid":
             station.invalid(str(message.get("reason"))[:1000])
         elif message.get("do") in ("stop", "stimulate"):
@@ -212,6 +232,12 @@ class _Server:
         self.last_state = self.station.guard.state
         if self.link is not None:
             self.link.send_json({"state": self.last_state.value, "cause": self.station.guard.cause[:1000]})
+
+    def _answer_beat(self) -> None:
+        """After each pass: so a loop knows that this process goes on. Not where it does not read."""
+        tick, self.beat_tick = self.beat_tick, None
+        if tick is not None and self.link is not None and not self.link.unsent:
+            self.link.send_json({"beat": tick})
 
     # -- a person
 
@@ -249,13 +275,29 @@ class _Server:
         if self.station is not None:
             raise SpikeportError("guard: it is configured, for the whole session")
         limits, watch = Limits.from_wire(message["limits"]), WatchLimits.from_wire(message["watch"])
-        device = make_device(message["device"], message["options"], message.get("places", ()))
+        device = self._device(message["device"], message["options"], message.get("places", ()))
         log = Log(message["log"])
         header = {"limits": limits.to_wire(), "watch": watch.to_wire(), "digest": limits.digest()}
         about = {"device": message["device"], "pid": os.getpid(), "python": platform.python_version()}
         log("header", time.monotonic_ns(), wall_s=time.time(), **header, **about, versions=message.get("versions"))
         self.station = Station(limits, watch, now_ns=time.monotonic_ns, record=log, device=device, asleep_ns=asleep_ns)
         return {**self.station.status(), "pid": os.getpid()}
+
+    def _device(self, name: str, options: Mapping[str, Any], places: Sequence[str]) -> Device:
+        """Made, and this guard's alone."""
+        if name == DRY_RUN:
+            return DryRun()
+        try:
+            for each in names(name, options):
+                self.locks.take(each)
+            device = make_device(name, options, places)
+            own = getattr(device, "address", None)
+            if isinstance(own, str):
+                self.locks.take(address(own))
+        except BaseException:
+            self.locks.free()
+            raise
+        return device
 
     def _attach(self) -> None:
         """A new loop for the same session, after the last one's end."""

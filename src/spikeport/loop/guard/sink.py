@@ -24,6 +24,9 @@ class GuardSink:
     decoder's NaN, the guard trips. A command that is none is refused, counted, and recorded by the guard.
     when_tripped: "stop" raises out of the loop, "go on" goes on decoding without stimulation.  on_answer is called with
     each answer of the guard; the last `keep` are kept.  It never waits, but in open and close.
+
+    A guard that is gone, or leaves a heartbeat unanswered for longer than its own heartbeat_timeout_us, is an error in
+    the tick that finds it, whatever when_tripped says.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class GuardSink:
         if self._clock is None:
             raise SpikeportError("sink: not open", hint="open it first; Loop.run does")
         if output.cause == "stopped":  # no tick: the run is over
+            if self.state == "gone":
+                self._gone(self.cause)
             self._stop(output)
             self._hear()
             return
@@ -71,6 +76,9 @@ class GuardSink:
             self._ask(output)
         self._was_safe = output.safe
         self._hear()
+        silent_ns = self._link.unanswered_ns
+        if 0 < self._link.silent_ns < silent_ns:
+            self._gone(f"it has answered no heartbeat for {silent_ns // 1000} us, limit {self._link.silent_ns // 1000}")
         if self.state == "tripped" and self._when_tripped == "stop":
             hint = "find the reason; then reset at the console, with the cause read back"
             raise SpikeportError(f"guard: tripped: {self.cause}", hint=hint)
@@ -124,8 +132,9 @@ class GuardSink:
             if self._on_answer is not None:
                 self._on_answer(answer)
 
-    def _gone(self) -> None:
-        raise SpikeportError("guard: it does not read, or is gone", hint="its log says why")
+    def _gone(self, why: str = "it does not read, or is gone") -> None:
+        self.state, self.cause = "gone", why
+        raise SpikeportError(f"guard: {why}", hint="its log says why")
 
     def close(self) -> None:
         """To DISARMED; twice is once."""

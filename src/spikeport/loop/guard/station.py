@@ -34,13 +34,20 @@ class Station:
         device: Device | None = None,
         asleep_ns: Callable[[], int] = _never_asleep,
     ) -> None:
-        self._now, self._asleep, self._record = now_ns, asleep_ns, record
-        self.guard = Guard(limits, record=record)
+        self._now, self._asleep, self._listener = now_ns, asleep_ns, record
+        self.guard = Guard(limits, record=self._record)
         self.watchdog = Watchdog(watch)
         self.device: Device = DryRun() if device is None else device
-        self._stimulator = Stimulator(self.guard, self.device, record)
+        self._stimulator = Stimulator(self.guard, self.device, self._record, now_ns)
         self._silenced = 0
         self._stimulator.silence(now_ns(), self.guard.silence_cause)  # a device may come to us with current on
+
+    def _record(self, kind: str, at_ns: int, **details: Any) -> None:
+        try:
+            self._listener(kind, at_ns, **details)
+        except Exception:
+            self.guard.lines_lost += 1
+            raise
 
     # -- from the loop
 
@@ -61,15 +68,15 @@ class Station:
     def command(self, command: Command) -> Answer:
         """Judge one command, after the loop's life."""
         self._watch(self._now())
+        self._settle()
         answer = self.guard.request(command, self._now())
         self._settle()
         return answer
 
     def invalid(self, reason: str) -> None:
         """What the loop sent is no command: refused, and recorded."""
-        self.guard.asked += 1
-        self.guard.refused += 1
-        self._record("refused", self._now(), command=None, limits=[f"command: {reason}"])
+        self.guard.invalid(reason, self._now())
+        self._settle()
 
     def lost(self, cause: str) -> None:
         """The loop is gone, or sends what is no message. Trips, but not where it ended in order before."""
@@ -89,9 +96,10 @@ class Station:
         """One pass: look, then give what is due."""
         now = self._now()
         self._watch(now)
+        self._settle()
         for permit in self.guard.due(now):
             now = self._now()
-            if self._watch(now):
+            if self._watch(now) or self.guard.state is not State.RUNNING:  # the one before may have tripped it
                 break
             self._stimulator.give(permit, now)
         self._settle()
@@ -100,7 +108,12 @@ class Station:
         """When service is needed again by; None: when a message comes."""
         due = self.guard.next_ns()
         dead = self.watchdog.deadline_ns + 1 if self.watchdog.watching else None
-        return min((at for at in (due, dead) if at is not None), default=None)
+        return min((at for at in (due, dead, self.silent_at_ns) if at is not None), default=None)
+
+    @property
+    def silent_at_ns(self) -> int | None:
+        """When the device is to be silenced, as the pulses that have begun are over then; None: it was told."""
+        return self.guard.silence_ns if self._silenced != self.guard.silences else None
 
     def trip(self, cause: str) -> None:
         """To TRIPPED, silent."""
@@ -118,14 +131,18 @@ class Station:
             self._settle()
 
     def _settle(self) -> None:
-        """The device follows the guard: silent after every cut, until it obeys; the watch ends with RUNNING."""
+        """The device follows the guard: silent after every cut, until it obeys; the watch ends with RUNNING.
+
+        After a stop that is no trip, only when the pulses that have begun are over.
+        """
         if self.guard.unrecorded and self.guard.state is not State.TRIPPED:
             self.guard.trip(f"record: {self.guard.unrecorded}", self._now())
         if self.guard.state is not State.RUNNING:
             self.watchdog.end()
-        if self._silenced != self.guard.silences or self._stimulator.to_silence:
+        at, now = self.silent_at_ns, self._now()
+        if self._stimulator.to_silence or (at is not None and now >= at):
             self._silenced = self.guard.silences
-            self._stimulator.silence(self._now(), self.guard.silence_cause)
+            self._stimulator.silence(now, self.guard.silence_cause)
             if self.guard.state is not State.RUNNING:
                 self.watchdog.end()
 

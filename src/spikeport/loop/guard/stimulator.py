@@ -6,7 +6,7 @@ A device is handed one group of biphasic pulses at a time, never a train, so tha
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,10 +16,14 @@ from spikeport.loop.guard.guard import Guard, Permit, Record
 
 @runtime_checkable
 class Device(Protocol):
-    """A user's class. Both methods return at once; one that raises trips the guard."""
+    """A user's class. Both methods return at once; one that raises trips the guard.
+
+    `address`, where it has one: the name of what it drives, e.g. "/dev/ttyUSB0"; no two guards get the same (lock.py).
+    """
 
     def deliver(self, pulses: tuple[Pulse, ...], at_ns: int) -> None:
-        """Begin these pulses now, together; the device times their phases."""
+        """Begin these pulses now, together, and return when they have begun; the device times their phases, and each
+        is over within its duration from then."""
 
     def silence(self) -> None:
         """No current from now on, also in the middle of a pulse; called again and again must be harmless."""
@@ -41,25 +45,39 @@ class DryRun:
         self.silences += 1
 
 
-class Stimulator:
-    """The holder of the device. guard: the one whose permits it takes."""
+class _Unrecorded(Exception):
+    """What is not recorded is not given."""
 
-    def __init__(self, guard: Guard, device: Device, record: Record) -> None:
-        self._guard, self._device, self._record = guard, device, record
+
+class Stimulator:
+    """The holder of the device. guard: the one whose permits it takes.  now_ns: the guard's clock."""
+
+    def __init__(self, guard: Guard, device: Device, record: Record, now_ns: Callable[[], int]) -> None:
+        self._guard, self._device, self._record, self._now = guard, device, record, now_ns
         self._to_silence = False
 
     def give(self, permit: Permit, now_ns: int) -> int:
         """Give what the permit stands for, now; the number of pulses. Each is recorded before it is given."""
-        stimulus, pulses = self._guard.redeem(permit, now_ns)
+
+        def first(stimulus: int, pulses: tuple[Pulse, ...]) -> None:
+            try:
+                self._record("pulse", now_ns, stimulus=stimulus, pulses=[_told(pulse) for pulse in pulses])
+            except Exception as error:
+                raise _Unrecorded(f"record: it raised {type(error).__name__}: {error!s:.200}") from error
+
+        try:
+            _, pulses = self._guard.redeem(permit, now_ns, first)
+        except _Unrecorded as error:  # nothing counts as given
+            self._guard.trip(str(error), now_ns)
+            return 0
         if not pulses:
             return 0
-        step = "record"
         try:
-            self._record("pulse", now_ns, stimulus=stimulus, pulses=[_told(pulse) for pulse in pulses])
-            step = "device"
             self._device.deliver(pulses, now_ns)
         except Exception as error:  # whatever a user's device raises: the guard must latch
-            self._guard.trip(f"{step}: it raised {type(error).__name__}: {error!s:.200}", now_ns)
+            self._guard.trip(f"device: it raised {type(error).__name__}: {error!s:.200}", now_ns)
+        else:
+            self._guard.begun(pulses, self._now())
         return len(pulses)
 
     def silence(self, now_ns: int, cause: str) -> bool:

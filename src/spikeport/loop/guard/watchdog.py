@@ -1,6 +1,7 @@
 """Whether the loop lives and is sane: judged by what it sends, never by what it says of itself.
 
-    heartbeat   now - last sign of life <= heartbeat_timeout_us; the sign counts from when it was sent, not read
+    heartbeat   now - last sign of life <= heartbeat_timeout_us; the sign counts from when it was sent, not read.  It is
+                looked at in every pass, before each pulse, and before each heartbeat that comes: a late one is too late
     clock       between two heartbeats the loop's clock and the sender's go on alike, within clock_jump_us, never back;
                 and the guard's own clock goes on while the machine sleeps, and is not held up
     misses      a tick is missed where its stamp is later than its deadline by more than lateness_us, or where its
@@ -113,6 +114,8 @@ class Watchdog:
         if not self.watching:
             return ""
         self.beats += 1
+        if overdue := self._overdue(received_ns):
+            return overdue
         bad = [index for index, value in enumerate(beat.values) if not math.isfinite(value)]
         if bad:
             return f"values: output {bad[0]} of tick {beat.tick} is {beat.values[bad[0]]}"
@@ -143,13 +146,19 @@ class Watchdog:
         if not self.watching:
             return ""
         held_up, self._passed_ns = now_ns - self._passed_ns, now_ns
-        if now_ns - self._alive_ns > self.limits.timeout_ns:
-            return f"heartbeat: none for {_us_text(now_ns - self._alive_ns)}, limit {_us_text(self.limits.timeout_ns)}"
+        if overdue := self._overdue(now_ns):
+            return overdue
         if held_up > self.limits.timeout_ns:
             return f"held up: the guard itself, for {_us_text(held_up)}"
         if abs(asleep_ns - self._asleep_ns) > self.limits.jump_ns:
             return f"clock: the machine slept for {_us_text(asleep_ns - self._asleep_ns)}"
         return ""
+
+    def _overdue(self, now_ns: int) -> str:
+        gone = now_ns - self._alive_ns
+        if gone <= self.limits.timeout_ns:
+            return ""
+        return f"heartbeat: none for {_us_text(gone)}, limit {_us_text(self.limits.timeout_ns)}"
 
     @property
     def deadline_ns(self) -> int:

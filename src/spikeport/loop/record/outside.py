@@ -16,7 +16,7 @@ from typing import Any
 
 from spikeport.loop.record.format import END, EVENT, HEADER
 from spikeport.loop.record.messages import pack_message
-from spikeport.loop.record.writer import Recording, check_record, machine, make_way
+from spikeport.loop.record.writer import Recording, check_record, machine, make_way, not_there
 from spikeport.snn.errors import SpikeportError
 
 PIPE_BYTES = 1 << 20  # what Linux gives an ordinary user by default (/proc/sys/fs/pipe-max-size)
@@ -68,7 +68,6 @@ class ProcessRecorder(Recording):
         self._pipe = -1
         self._answers = -1
         self._rest: bytes = b""  # of a message that the pipe took in part
-        self._notes: list[str] = []
 
     def _begin(self, header: bytes) -> None:
         make_way(self.path, self._overwrite)
@@ -128,10 +127,20 @@ class ProcessRecorder(Recording):
         except BlockingIOError:
             return False
         except OSError as error:
-            self._broken = "the process that writes it is gone" if error.errno == errno.EPIPE else str(error)
+            gone = "the process that writes it is gone"
+            self._broken = self._last_words() or gone if error.errno == errno.EPIPE else str(error)
             return False
         self._rest = self._rest[n:]
         return n > 0
+
+    def _last_words(self) -> str:
+        """Why the process ended, where it said so: it does before its end of the pipe is closed."""
+        try:
+            os.set_blocking(self._answers, False)
+            said = json.loads(os.read(self._answers, 4096) or b"{}")
+        except (OSError, ValueError):
+            return ""
+        return str(said.get("error", "")) if isinstance(said, dict) else ""
 
     def _deliver(self, message: bytes, until: float) -> bool:
         """Wait until the pipe has all of it; False where the other side is gone or the time is over."""
@@ -173,11 +182,11 @@ class ProcessRecorder(Recording):
         finally:
             self._give_back(kill=False)
         if "done" not in said:
-            raise SpikeportError(
-                f"{self.path}: the record is not whole: {said.get('error') or self._broken}",
-                [f"{self.lost.all_ticks} ticks and {self.lost.all_events} events were not taken"],
-                hint="it can be read up to its last whole frame",
-            )
+            self._broken = said.get("error") or self._broken
+            raise self._not_whole(self.path)
+        if said["elsewhere"]:
+            self._broken = said["elsewhere"]
+            raise not_there(self.path, self._broken)
 
     def _why(self) -> str:
         return self._broken or "the pipe to the process that writes it is full"

@@ -18,6 +18,7 @@ from typing import Any
 
 from spikeport.loop.record.format import END, HEADER, Framer
 from spikeport.loop.record.messages import Unpacker
+from spikeport.snn.locking import elsewhere, hold
 
 PIECE = 1 << 20  # bytes read from the pipe, and written to the file, at a time
 _LOOK = 0.5  # s between looks whether the loop's process is still there, where the pipe is silent
@@ -61,10 +62,15 @@ class Backlog:
 
 
 class Appender:
-    """An append-only file whose last `fsync_s` seconds at most the disk does not have yet."""
+    """An append-only file whose last `fsync_s` seconds at most the disk does not have yet, and which nobody replaces.
+
+    unlocked: why the system does not keep others from it, "" where it does.
+    """
 
     def __init__(self, path: Path, fsync_s: float) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        self.unlocked = hold(self._file)  # before the first byte: what begins as a record is locked
+        self._path = path
         self._folder = path.resolve().parent
         self._fsync_s = fsync_s
         self._flushed = time.monotonic()
@@ -95,9 +101,12 @@ class Appender:
         finally:
             os.close(folder)
 
-    def close(self) -> None:
+    def close(self) -> str:
+        """Wait for the disk; what became of the file meanwhile, "" where it is where it was made."""
         self.flush()
+        found = elsewhere(self._file, self._path)
         os.close(self._file)
+        return found
 
 
 def answer(**words: Any) -> None:
@@ -128,7 +137,7 @@ def serve(path: Path, *, fsync_s: float, backlog: int, parent: int, notes: Seque
                 appender.write(framer.start(payload))
                 appender.flush()
                 appender.flush_name()
-                answer(ready=True, notes=list(notes))
+                answer(ready=True, notes=[*notes, *([appender.unlocked] if appender.unlocked else [])])
             elif kind == END:
                 ending = framer.end(closed=True, reason="")
                 break
@@ -139,8 +148,8 @@ def serve(path: Path, *, fsync_s: float, backlog: int, parent: int, notes: Seque
             appender.flush_if_due()
     if appender is not None:
         appender.write(ending)
-        appender.close()
-        answer(done=True, bytes=appender.bytes, ticks=framer.ticks, events=framer.events)
+        where = appender.close()
+        answer(done=True, bytes=appender.bytes, ticks=framer.ticks, events=framer.events, elsewhere=where)
 
 
 def _read(pieces: Backlog, parent: int) -> None:

@@ -81,9 +81,11 @@ class Record:
 
     @property
     def emitted(self) -> NDArray[np.bool_]:
-        """(T,) which ticks gave the sink something: all but those that were skipped."""
+        """(T,) which ticks gave the sink something: all but those skipped, and one that it did not take."""
         skipped = [i for i, name in enumerate(self.causes) if name == "skipped"]
-        return self.safe | ~np.isin(self.cause, skipped)
+        failed = [n for e in self.events if e.kind == "not taken" and isinstance(n := e.details.get("tick"), int)]
+        kept: NDArray[np.bool_] = ~(np.isin(self.tick, failed) & (self.emitted_ns == 0))
+        return kept & (self.safe | ~np.isin(self.cause, skipped))
 
     @property
     def lost(self) -> Mapping[str, int]:

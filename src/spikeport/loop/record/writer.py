@@ -3,6 +3,7 @@
     with a loop            ProcessRecorder("session.spklog", on_loss="count")
     deterministic runs     FileRecorder("session.spklog", machine=None)
     tests                  MemoryRecorder()
+    no record              NoRecorder(), which a Loop has where it is given none
 
 None waits for a reader or a disk while the loop runs, except FileRecorder. What cannot be taken is lost whole, tick or
 event, and counted, and the count stands in the record where it happened, as an event `record lost`; or the loop is
@@ -30,6 +31,7 @@ import numpy as np
 from spikeport.loop.packets import CAUSES, Array, Output
 from spikeport.loop.record.format import EVENT, HEADER, LIMITS, MAGIC, MAX_VALUES, STAMPS, TICK, Framer, encode_json
 from spikeport.snn.errors import SpikeportError
+from spikeport.snn.locking import elsewhere, hold, in_use
 from spikeport.snn.writing import check_writable
 
 LOST = "record lost"  # the kind of the event that stands where ticks or events are missing
@@ -137,8 +139,17 @@ class Lost:
         self.ticks = self.events = 0
 
 
+class NoRecorder:
+    """Keeps nothing."""
+
+    def open(self, header: Mapping[str, Any]) -> None: ...
+    def tick(self, output: Output, emitted_ns: int, values: Array) -> None: ...
+    def event(self, kind: str, at_ns: int, **details: Any) -> None: ...
+    def close(self) -> None: ...
+
+
 class Recording:
-    """What all recorders share. A kind of recorder says how a payload is taken (`_put`), begun and ended."""
+    """What all that keep a record share. A kind of recorder says how a payload is taken (`_put`), begun and ended."""
 
     def __init__(self, *, machine: Mapping[str, Any] | None, on_loss: str) -> None:
         if on_loss not in ON_LOSS:
@@ -148,6 +159,7 @@ class Recording:
         self._state = "new"
         self._broken = ""  # why nothing more can be taken
         self._told = False
+        self._notes: list[str] = []  # what the system refused
         self.lost = Lost()
 
     def open(self, header: Mapping[str, Any]) -> None:
@@ -202,6 +214,23 @@ class Recording:
 
     def _end(self) -> None:
         raise NotImplementedError
+
+    @property
+    def broken(self) -> str:
+        """Why nothing more is taken, and all that comes is lost; "" while it goes on."""
+        return self._broken
+
+    def _not_whole(self, path: Path) -> SpikeportError:
+        return SpikeportError(
+            f"{path}: the record is not whole: {self._broken}",
+            [f"{self.lost.all_ticks} ticks and {self.lost.all_events} events were not taken"],
+            hint="it can be read up to its last whole frame",
+        )
+
+    def report(self) -> Mapping[str, Any]:
+        """What was lost, why it stopped for good, and what the system refused; also after `close`."""
+        lost = {"lost_ticks": self.lost.all_ticks, "lost_events": self.lost.all_events}
+        return {**lost, "broken": self._broken, "refused": list(self._notes)}
 
     def describe(self) -> Mapping[str, Any]:
         """What it is and what it lost."""
@@ -270,8 +299,11 @@ class FileRecorder(Recording):
         make_way(self.path, self._overwrite)
         try:
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+            unlocked = hold(self._file)
+            self._at = self.path.absolute()  # the program may change its folder
         except OSError as error:
             raise cannot_write(self.path, error) from error
+        self._notes += [unlocked] if unlocked else []
         self._held += self._framer.start(header)
         self._write()
         if self._broken:
@@ -301,13 +333,13 @@ class FileRecorder(Recording):
             os.fsync(self._file)
         except OSError as error:
             self._broken = self._broken or error.strerror or str(error)
+        where = elsewhere(self._file, self._at)
         os.close(self._file)
         if self._broken:
-            raise SpikeportError(
-                f"{self.path}: the record is not whole: {self._broken}",
-                [f"{self.lost.all_ticks} ticks and {self.lost.all_events} events were not taken"],
-                hint="it can be read up to its last whole frame",
-            )
+            raise self._not_whole(self.path)
+        if where:
+            self._broken = where
+            raise not_there(self.path, where)
 
 
 def check_record(path: str | os.PathLike[str], overwrite: bool) -> None:
@@ -328,9 +360,29 @@ def check_record(path: str | os.PathLike[str], overwrite: bool) -> None:
 
 
 def make_way(path: Path, overwrite: bool) -> None:
-    """Check again that `path` may be written, and remove the old record where that is wanted."""
+    """Check again that `path` may be written, and remove the old record where that is wanted and nobody writes it."""
     check_record(path, overwrite)
-    path.unlink(missing_ok=True)
+    try:
+        old = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        hold(old)  # of two that want its place, one gets it
+        if elsewhere(old, path):
+            raise in_use(path)
+        path.unlink()
+    except BlockingIOError:
+        raise in_use(path) from None
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        os.close(old)
+
+
+def not_there(path: Path, where: str) -> SpikeportError:
+    return SpikeportError(f"{path}: the record is not there: {where} while it was written")
 
 
 def cannot_write(path: Path, error: OSError) -> SpikeportError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from spikeport.loop.packets import Array, Packet
 from spikeport.loop.ports import Clock
+from spikeport.loop.sources.buffer import Buffer
 from spikeport.snn.errors import SpikeportError
 
 
@@ -25,10 +25,10 @@ class MemorySource:
         if n_channels < 1 or capacity < 1:
             raise SpikeportError(f"memory source: {n_channels} channels, capacity {capacity}, must be 1 or more each")
         self.n_channels, self.capacity = n_channels, capacity
-        self._queue: deque[Packet] = deque()
+        self._buffer = Buffer(capacity)
         self._lock = threading.Lock()
         self._clock: Clock | None = None
-        self._next = self._dropped = 0
+        self._next = 0
         self._ended = False
 
     def open(self, clock: Clock) -> None:
@@ -46,12 +46,9 @@ class MemorySource:
         with self._lock:
             number = self._next if seq is None else seq
             self._next = number + 1
-            if len(self._queue) >= self.capacity:
-                self._queue.popleft()
-                self._dropped += 1
             now = self._clock.now_ns()
             at = now if source_ns is None else source_ns
-            self._queue.append(Packet(seq=number, values=sample, source_ns=at, received_ns=now))
+            self._buffer.put(Packet(seq=number, values=sample, source_ns=at, received_ns=now))
         return number
 
     def end(self) -> None:
@@ -60,18 +57,15 @@ class MemorySource:
 
     def poll(self) -> Sequence[Packet]:
         with self._lock:
-            found = list(self._queue)
-            self._queue.clear()
-        return found
+            return self._buffer.take()
 
     @property
     def ended(self) -> bool:
-        return self._ended and not self._queue
+        return self._ended and not self._buffer
 
     def overflowed(self) -> int:
         with self._lock:
-            dropped, self._dropped = self._dropped, 0
-        return dropped
+            return self._buffer.overflowed()
 
     def close(self) -> None:
         self._clock = None

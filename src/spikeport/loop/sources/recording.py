@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from spikeport.loop.packets import NS, Array, Packet
 from spikeport.loop.ports import Clock
+from spikeport.loop.sources.buffer import Buffer
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.spiking import HeldInput, sample_index
 
@@ -55,11 +56,13 @@ class ArraySource:
         self._total = None if repeat is None else self._n * repeat
         self.capacity, self._repeat, self._name = capacity, repeat, name
         self._clock: Clock | None = None
-        self._next = self._dropped = self._start = 0
+        self._buffer = Buffer(capacity)
+        self._next = self._start = 0
 
     def open(self, clock: Clock) -> None:
         self._clock, self._start = clock, clock.now_ns()
-        self._next = self._dropped = 0
+        self._next = 0
+        self._buffer.clear()
 
     def _taken(self, i: int) -> int:
         return self._start + (i + 1) * self._period_ns - self._phase_ns
@@ -72,7 +75,7 @@ class ArraySource:
         if self._total is not None:
             here = min(here, self._total)
         given_up = max(0, here - self._next - self.capacity)
-        self._dropped += given_up
+        self._buffer.give_up(given_up)
         first, self._next = self._next + given_up, here
         return [
             Packet(
@@ -89,8 +92,7 @@ class ArraySource:
         return self._total is not None and self._next >= self._total
 
     def overflowed(self) -> int:
-        dropped, self._dropped = self._dropped, 0
-        return dropped
+        return self._buffer.overflowed()
 
     def close(self) -> None:
         self._clock = None

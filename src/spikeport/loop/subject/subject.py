@@ -18,6 +18,7 @@ import numpy as np
 
 from spikeport.loop.packets import NS, Array, Output, Packet
 from spikeport.loop.ports import Clock
+from spikeport.loop.sources.buffer import Buffer
 from spikeport.loop.subject.centre_out import CentreOut, Game, Screen, Trial
 from spikeport.loop.subject.encoder import PoissonEncoder, Tuning
 from spikeport.snn.errors import SpikeportError
@@ -116,7 +117,7 @@ class SubjectInLoop:
     def _begin(self) -> None:
         self._world = World(self.subject, seed=self.seed, keep=self._keep)
         self._velocity: Array = np.zeros(2)
-        self._dropped = 0
+        self._buffer = Buffer(self.capacity)
 
     @property
     def trials(self) -> list[Trial]:
@@ -137,16 +138,14 @@ class SubjectInLoop:
         if self._clock is None:
             raise SpikeportError("subject: not open", hint="open it first; Loop.run does")
         now = self._clock.now_ns()
-        found: deque[Packet] = deque(maxlen=self.capacity)
         while not self.ended:
             seq = self._world.tick
             due = self._origin + (seq + 1) * self._period_ns
             if due > now:
                 break
-            self._dropped += len(found) == self.capacity
             counts = self._world.advance(self._velocity)
-            found.append(Packet(seq=seq, values=counts, source_ns=due, received_ns=now))
-        return list(found)
+            self._buffer.put(Packet(seq=seq, values=counts, source_ns=due, received_ns=now))
+        return self._buffer.take()
 
     def emit(self, output: Output) -> None:
         """The cursor moves at this velocity from now on; after the run it stands still."""
@@ -159,8 +158,7 @@ class SubjectInLoop:
         return self.n_trials is not None and len(self.trials) >= self.n_trials
 
     def overflowed(self) -> int:
-        dropped, self._dropped = self._dropped, 0
-        return dropped
+        return self._buffer.overflowed()
 
     def close(self) -> None:
         self._clock = None

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 from spikeport.loop.packets import Array, Packet
 from spikeport.loop.ports import Clock
+from spikeport.loop.sources.buffer import Buffer
 from spikeport.loop.transports.frame import FrameError, Sample, clock_identity, read_sample
+from spikeport.loop.transports.numbering import LIMIT
+from spikeport.loop.transports.producers import Producers
 from spikeport.loop.transports.stamps import Stamps
 from spikeport.snn.errors import SpikeportError
 
 MAX_NOTES = 64  # different ones between two looks; more of them are counted
 READS = 4  # frames that one poll takes, as a multiple of the capacity: a flood cannot keep a tick for ever
-_SESSIONS = 16  # earlier producers that are remembered
+_RECORDED = 2**63  # a record's times are signed 64-bit integers
 
 
 class Notes:
@@ -49,7 +51,8 @@ class Inbox:
     """Packets between a transport and the loop, at most `capacity`: of more, the oldest are given up and counted.
 
     counts: came (whatever arrived), packets (handed on), malformed (by reason), stale (of a producer that another one
-    has replaced), overflow (given up here), transport overflow (given up before, where the transport tells).
+    has replaced), unconfirmed (the only one of another producer), overflow (given up here), transport overflow (given
+    up before, where the transport tells).
     """
 
     def __init__(self, name: str, n_channels: int, capacity: int, stamps: str = "auto") -> None:
@@ -66,19 +69,18 @@ class Inbox:
         self.clock: Clock | None = None
         self.counts: dict[str, int] = {}
         self.malformed: dict[str, int] = {}
-        self._packets: deque[Packet] = deque()
+        self._buffer = Buffer(capacity)
         self._given_up: tuple[int, int, int] | None = None  # (n, first, last) since the last take
-        self._sessions: list[int] = []
-        self._dropped = 0
+        self._producers = Producers()
         self.begin(None)
 
     def begin(self, clock: Clock | None) -> None:
         """As new."""
         self.clock = clock
-        names = ("came", "packets", "stale", "overflow", "transport overflow")
+        names = ("came", "packets", "stale", "unconfirmed", "overflow", "transport overflow")
         self.counts, self.malformed = dict.fromkeys(names, 0), {}
-        self._packets.clear()
-        self._given_up, self._sessions, self._dropped = None, [], 0
+        self._buffer.clear()
+        self._given_up, self._producers = None, Producers()
         self.notes.take()
 
     def frame(self, data: bytes) -> None:
@@ -91,47 +93,55 @@ class Inbox:
             return
         if len(sample.values) != self.n_channels:
             self.bad("width", seq=sample.seq, detail=f"{len(sample.values)} values, must be {self.n_channels}")
-        elif self.current(sample.session, sample.clock):
+        elif self.possible(sample.seq, sample.source_ns):
             self._sample(sample)
 
     def _sample(self, sample: Sample) -> None:
-        received = self.now()
-        self.put(sample.seq, sample.values, self.stamps.map(sample.source_ns, received), received)
-
-    def current(self, session: int, clock: int) -> bool:
-        """Whether `session` is the producer that counts: the one that began last. What an earlier one still sends is
-        stale, counted, and not handed on."""
-        known = self._sessions
-        if known and known[-1] == session:
-            return True
-        if session in known:
+        session = sample.session
+        what, frames = self._producers.hear(sample, self.now())
+        if what == "stale":
             self.counts["stale"] += 1
             self.notes.add("stale packet", f"session {session}")
-            return False
-        known.append(session)
-        del known[:-_SESSIONS]
-        mapping = self.stamps.begin(clock)
-        self.notes.add("producer", f"session {session}", stamps=mapping, others_before=len(known) - 1)
-        return True
+        elif what == "unconfirmed":
+            self.counts["unconfirmed"] += 1
+            self.notes.add("unconfirmed producer", f"session {session}", seq=sample.seq)
+        elif what:
+            self.counts["unconfirmed"] -= len(frames) - 1
+            known, mapping = self._producers.known, self.stamps.begin(sample.clock)
+            again = ", again: the later one is silent" if what == "back" else ""
+            self.notes.add("producer", f"session {session}{again}", stamps=mapping, others_before=len(known) - 1)
+        for one, received in frames:
+            self.put(one.seq, one.values, self.stamps.map(one.source_ns, received), received)
+
+    def possible(self, seq: int, source_ns: int) -> bool:
+        """Whether number and stamp, as they came, are such that what is made of them fits into a record."""
+        if not 0 <= seq < LIMIT:
+            self.bad("number", detail=f"{_short(seq)}, must be from 0 to 2^62")
+        elif not -LIMIT < source_ns < LIMIT:
+            self.bad("stamp", detail=f"{_short(source_ns)} ns, must be within 2^62 ns (146 years)")
+        else:
+            return True
+        return False
 
     def put(self, seq: int, values: Array, source_ns: int, received_ns: int) -> None:
-        """Hand on a packet at the next `take`."""
-        self._packets.append(Packet(seq=seq, values=values, source_ns=source_ns, received_ns=received_ns))
-        if len(self._packets) > self.capacity:
-            oldest = self._packets.popleft().seq
-            n, first, _ = self._given_up or (0, oldest, oldest)
-            self._given_up = (n + 1, first, oldest)
+        """Hand on a packet at the next `take`; source_ns: on the loop's clock."""
+        if not -_RECORDED <= source_ns < _RECORDED or not 0 <= seq < LIMIT:
+            self.bad("stamp", detail=f"number {_short(seq)}, {_short(source_ns)} ns on the loop's clock")
+            return
+        oldest = self._buffer.put(Packet(seq=seq, values=values, source_ns=source_ns, received_ns=received_ns))
+        if oldest is not None:
+            n, first, _ = self._given_up or (0, oldest.seq, oldest.seq)
+            self._given_up = (n + 1, first, oldest.seq)
 
     def take(self) -> list[Packet]:
         """The packets since the last call."""
+        self._producers.looked()
         if self._given_up is not None:
             n, first, last = self._given_up
             self._given_up = None
             self.counts["overflow"] += n
-            self._dropped += n
             self.notes.add("packets given up", n=n, first=first, last=last)
-        found = list(self._packets)
-        self._packets.clear()
+        found = self._buffer.take()
         self.counts["packets"] += len(found)
         return found
 
@@ -143,13 +153,12 @@ class Inbox:
     def lost_before(self, n: int) -> None:
         """The transport says that its buffer on this side gave up n packets."""
         self.counts["transport overflow"] += n
-        self._dropped += n
+        self._buffer.give_up(n)
         self.notes.add("transport overflow", n=n)
 
     def overflowed(self) -> int:
         """Packets given up on this side since the last call."""
-        dropped, self._dropped = self._dropped, 0
-        return dropped
+        return self._buffer.overflowed()
 
     def now(self) -> int:
         """The loop's time."""
@@ -163,3 +172,7 @@ class Inbox:
     def report(self) -> Mapping[str, Any]:
         """What came of it all, for the summary."""
         return {**self.counts, "malformed": dict(self.malformed), "stamps": self.stamps.mapping or "none yet"}
+
+
+def _short(number: int) -> str:
+    return str(number) if number.bit_length() <= 64 else f"a number of {number.bit_length()} bits"

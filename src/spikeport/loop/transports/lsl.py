@@ -12,7 +12,6 @@ correction; else LSL's estimate of the offset is added (time_correction(), empir
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,7 +24,7 @@ from spikeport.loop.ports import Clock
 from spikeport.loop.transports.base import TransportSource
 from spikeport.loop.transports.frame import clock_identity
 from spikeport.loop.transports.inbox import READS, Inbox
-from spikeport.loop.transports.numbering import Inferred
+from spikeport.loop.transports.numbering import LIMIT, Inferred
 from spikeport.snn.errors import MissingDependencyError, SpikeportError
 
 SEQUENCES = ("last channel", "inferred")
@@ -34,7 +33,9 @@ BY = ("source_id", "name", "type")
 EXACT = 2**53  # a double counts so far without a hole
 LSL_OUTPUT = ("number", "tick", "seq", "cause", "safe")  # the last channels of an LslSink's stream
 SAME_CLOCK_NS = 50_000_000  # a correction beyond this says that a sender which said so does not read our clock
-_LOOK_NS = NS  # how often the correction is asked for again
+_LOOK_NS = NS  # how often the correction is asked for again, and whether a silent stream came back as another
+_TOLD = 16  # different ones are noted
+SILENT_NS = NS  # without a sample: then it is looked for
 _DTYPES = {1: np.float32, 2: np.float64, 4: np.int32, 5: np.int16, 6: np.int8, 7: np.int64}  # LSL's channel formats
 
 
@@ -74,6 +75,10 @@ class LslSource(TransportSource):
         self._stream, self._sequence, self._by, self._stamps = stream, sequence, by, stamps
         self._wait, self._buffer = wait, buffer
         self._inlet: Any = None
+        self._found: Any = None  # the stream as it was
+        self._resolver: Any = None
+        self._told: set[str] = set()
+        self._heard_ns = 0
         self._inferred: Inferred | None = None
         self._rows: Any = None
         self._same_clock = self._gone = False
@@ -93,7 +98,7 @@ class LslSource(TransportSource):
             names = [f"{i.name()} of {i.hostname()}, source_id {i.source_id()!r}" for i in found]
             raise SpikeportError(f"{where}: {len(found)} streams, must be one", names, hint="by='source_id'")
         self._check(found[0], where)
-        self._rate = float(found[0].nominal_srate())
+        self._found, self._rate = found[0], float(found[0].nominal_srate())
         self._inlet = lsl.StreamInlet(found[0], max_buflen=self._buffer, recover=bool(found[0].source_id()))
         try:
             about = self._inlet.info(self._wait)
@@ -126,7 +131,9 @@ class LslSource(TransportSource):
         self._corrections = (self._correction_ns, self._correction_ns)
         self._inferred = Inferred(self._rate) if self._sequence == "inferred" else None
         self._rows = np.empty((READS * self.capacity, about.channel_count()), _DTYPES[about.channel_format()])
-        self._next_look, self._gone = self._inbox.now() + _LOOK_NS, False
+        self._heard_ns, self._gone = self._inbox.now(), False
+        self._next_look = self._heard_ns + _LOOK_NS
+        self._told.clear()
         self._inbox.notes.add("producer", name=about.name(), host=about.hostname(), stamps=self._mapping())
 
     def _mapping(self) -> str:
@@ -144,20 +151,21 @@ class LslSource(TransportSource):
             if not self._gone:
                 self._gone = True
                 inbox.notes.add("peer", "lost")
-            return
+            stamps = []
         received = inbox.now()
         if received >= self._next_look:
             self._look(received)
         if not stamps:
             return
+        self._heard_ns = received
         inbox.counts["came"] += len(stamps)
         rows = self._rows[: len(stamps)].astype(np.float64)
         for row, t in zip(rows, stamps, strict=True):
             self._one(row, t, received)
 
     def _one(self, row: Any, t: float, received: int) -> None:
-        if not math.isfinite(t):
-            self._inbox.bad("stamp", detail=str(t))
+        if not abs(t) * NS < LIMIT:  # NaN too
+            self._inbox.bad("stamp", detail=f"{t:g} s, must be within 2^62 ns (146 years)")
             return
         if self._inferred is not None:
             number = self._inferred.next(t)
@@ -173,6 +181,10 @@ class LslSource(TransportSource):
         """At LSL's running estimate of the offset, and whether it says that the sender's clock was set."""
         lsl = _lsl()
         self._next_look = now + _LOOK_NS
+        if now - self._heard_ns >= SILENT_NS:
+            self._look_for_another()
+        if self._gone:
+            return
         try:
             correction = round(self._inlet.time_correction(0.0) * NS)
         except (lsl.util.TimeoutError, lsl.util.LostError):  # none yet
@@ -189,7 +201,37 @@ class LslSource(TransportSource):
         if self._inlet.was_clock_reset():
             self._inbox.notes.add("producer's clock reset")
 
+    def _look_for_another(self) -> None:
+        """Note each stream that is there in the place of a silent one, and why the inlet does not go on with it: LSL
+        takes up a stream again where name, type, source_id, channels and their format are the same, and it is the only
+        one. It is asked for in the background, and waited for at no time."""
+        if self._resolver is None:
+            self._resolver = _lsl().ContinuousResolver(self._by, self._stream)
+            return
+        was, found = self._found, self._resolver.results()
+        for info in found:
+            changed = [
+                f"{what} {new}, was {old}"
+                for what, new, old in (
+                    ("channels", info.channel_count(), was.channel_count()),
+                    ("format", info.channel_format(), was.channel_format()),
+                    ("name", info.name(), was.name()),
+                    ("type", info.type(), was.type()),
+                    ("source_id", info.source_id(), was.source_id()),
+                )
+                if new != old
+            ]
+            if len(found) > 1:
+                changed.append(f"one of {len(found)} streams, must be the only one")
+            if self._gone and not changed:
+                changed.append("it had no source_id, by which it could be taken up again")
+            reason = "; ".join(changed)[:500]
+            if reason and reason not in self._told and len(self._told) < _TOLD:
+                self._told.add(reason)
+                self._inbox.notes.add("stream changed", reason, host=info.hostname()[:100])
+
     def close(self) -> None:
+        self._resolver = None
         if self._inlet is not None:
             self._inlet.close_stream()
             self._inlet = None  # its destructor gives the rest back

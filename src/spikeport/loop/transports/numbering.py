@@ -10,6 +10,7 @@ import numpy as np
 
 from spikeport.snn.errors import SpikeportError
 
+LIMIT = 2**62  # numbers are below it, and stamps (ns) within it, so that a difference fits into a record's 64 bits
 COUNTS = ("uint8", "uint16", "uint32", "uint64", "int32", "int64")
 GAIN = 0.05  # of the filter that follows the sender's clock, a sample: it settles within some 20
 DOUBTFUL = 0.25  # periods that a stamp may be off before the number inferred from it is counted as doubtful
@@ -45,23 +46,28 @@ class Counter:
         value = json.loads(data)[self._label]
         if type(value) is not int:
             raise ValueError("no whole number")
+        if value.bit_length() > 64:
+            raise ValueError(f"a count of {value.bit_length()} bits")
         return value
 
     def number(self, count: int) -> tuple[int, str]:
-        """(number, "" or what is odd about it)."""
+        """(number, "" or what is odd about it). ValueError for one that cannot be; it is then as if it had not come."""
+        odd = ""
         if self._last is None:
-            self._last, self._number = count, count if self.step == 1 else 0
-            return self._number, ""
-        change, self._last = count - self._last, count
-        if not self._label:
-            modulus = 1 << (8 * self.dtype.itemsize)
-            change = (change + modulus // 2) % modulus - modulus // 2
-        steps = (2 * change + self.step) // (2 * self.step)
-        self._number += steps
-        if self._number < 0:
-            self._number = 0
-            return 0, "began again"
-        return self._number, "" if steps * self.step == change else "off its steps"
+            number = count if self.step == 1 else 0
+        else:
+            change = count - self._last
+            if not self._label:
+                modulus = 1 << (8 * self.dtype.itemsize)
+                change = (change + modulus // 2) % modulus - modulus // 2
+            steps = (2 * change + self.step) // (2 * self.step)
+            number, odd = self._number + steps, "" if steps * self.step == change else "off its steps"
+            if number < 0:
+                number, odd = 0, "began again"
+        if not 0 <= number < LIMIT:
+            raise ValueError(f"number {number}, must be from 0 to 2^62")
+        self._last, self._number = count, number
+        return number, odd
 
 
 class Inferred:

@@ -174,10 +174,13 @@ class RedisSource(TransportSource):
         for entry, fields in answer[0][1]:
             self._last = entry
             inbox.counts["came"] += 1
-            try:
-                self._one(fields, received)
-            except (KeyError, ValueError, IndexError, TypeError, RecursionError) as error:
-                inbox.bad("entry", entry=entry.decode(), detail=f"{type(error).__name__}: {error!s:.200}")
+            self._entry(entry, fields, received)
+
+    def _entry(self, entry: bytes, fields: Mapping[bytes, bytes], received: int) -> None:
+        try:
+            self._one(fields, received)
+        except (KeyError, ValueError, IndexError, TypeError, OverflowError, RecursionError) as error:
+            self._inbox.bad("entry", entry=entry.decode(), detail=f"{type(error).__name__}: {error!s:.200}")
 
     def _back(self) -> bool:
         """After a server was gone: whether it is back; and whether its stream is a new one, with lower ids."""
@@ -211,10 +214,13 @@ class RedisSource(TransportSource):
         stamp = self._stamp(fields, received)
         if odd:
             self._inbox.notes.add("counter", odd, seq=number)
+        if stamp is None:
+            return
         self._arrived += 1
         self._inbox.put(number, values.astype(np.float64), stamp, received)
 
-    def _stamp(self, fields: Mapping[bytes, bytes], received: int) -> int:
+    def _stamp(self, fields: Mapping[bytes, bytes], received: int) -> int | None:
+        """On the loop's clock; None where it cannot be."""
         if self._time is None:
             return 0
         data = fields[self._time]
@@ -225,7 +231,10 @@ class RedisSource(TransportSource):
             ns = int(s) * NS + int(rest)
         else:
             ns = round(float(np.frombuffer(data, "<f8")[0]) * NS)
-        identity = int.from_bytes(fields.get(b"clock", b""), "little")
+        if not self._inbox.possible(0, ns):
+            return None
+        told = fields.get(b"clock", b"")
+        identity = int.from_bytes(told, "little") if len(told) <= 8 else 0
         if identity != self._identity:
             self._identity = identity
             self._inbox.notes.add("producer", f"clock {identity}", stamps=self._inbox.stamps.begin(identity))
