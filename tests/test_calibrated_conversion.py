@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from spikeport.cli import app
 from spikeport.convert.conversion import convert_network
-from spikeport.convert.pareto import ParetoInterrupted, compared, pareto, parse_budgets
+from spikeport.convert.pareto import ParetoInterrupted, Refused, compared, pareto, parse_budgets
+from spikeport.convert.search import Parts, Search, run_parts
 from spikeport.snn.engine import Engine
-from spikeport.snn.errors import SpikeportError
+from spikeport.snn.errors import RefusedError, SpikeportError
 from spikeport.snn.files import load_spiking_network
 from spikeport.snn.tasks import FileTask
 
@@ -110,6 +111,78 @@ def test_an_answer_that_is_over_before_spiking_networks_are_judged_is_no_fault_o
     assert found.spiking["published"].accuracy < 0.9
     (warning,) = [w for w in found.warnings if "judged in the window of spiking networks" in w]
     assert "of 20 trials by 'published'" in warning
+
+
+def fresh_of(rate: float, error: float) -> Any:
+    return lambda *_, **__: Parts(
+        right={"mean": 7, "max": 7, "nearest": 7}, rate_hz=rate, rate_error=error, distance=0.0
+    )
+
+
+@pytest.mark.parametrize("method", ["lambda", "calibrated"])
+def test_fresh_trials_above_the_budget_refuse_the_network_unless_they_can_be_that_far_off(
+    method: str, task: FileTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"method": method, "trials": 10, "max_rate": 30.0, "dt": 1e-3, "noise": 0.0}
+    options |= {"grid": "20"} if method == "lambda" else {}
+    monkeypatch.setattr("spikeport.convert.conversion.run_parts", fresh_of(33.0, 1.0))
+    with pytest.raises(RefusedError, match=r"above the budget of 30 spikes/s a unit") as refusal:
+        convert_network(follower(8), task, **options)
+    assert refusal.value.problems[0].startswith("33 on 14 fresh trials, +- 2 (95%)")
+    assert refusal.value.hint.startswith("--max-rate 26.7")
+    monkeypatch.setattr("spikeport.convert.conversion.run_parts", fresh_of(33.0, 2.0))
+    found = convert_network(follower(8), task, **options)
+    assert any("above the budget of 30, by no more than 14 trials can be off" in w for w in found.warnings)
+
+
+def test_the_error_of_a_mean_rate_is_that_of_its_trials(task: FileTask) -> None:
+    network = convert_network(follower(8), task, grid="40", trials=10, dt=1e-3).network
+    search = Search(build=lambda v: network, task=task, rule="mean", source=follower(8), trials=10, n_jobs=1)
+    found = run_parts(network, search, first=10, n=14)
+    engine, fresh = Engine(network, dtype="float32"), task.trials(14, seed=0, first=10)
+    rates = engine.run(engine.start(14, first_trial=10), fresh.inputs).counts[:, 0].mean(axis=1) / 0.2
+    assert found.rate_hz == pytest.approx(rates.mean())
+    assert found.rate_error == pytest.approx(rates.std(ddof=1) / 14**0.5)
+    assert run_parts(network, search, first=10, n=1).rate_error == float("inf")
+
+
+def test_what_the_bracket_or_the_budget_refuses_ends_with_code_1_and_writes_nothing(tmp_path: Path) -> None:
+    write_trials(tmp_path / "t.npz", n=16)
+    model = write_model(tmp_path / "m.h5", n=8)
+    call = ["convert", str(model), "--task", str(tmp_path / "t.npz"), "--dt", "1e-3", "--noise", "0", "--trials", "8"]
+    call += ["--method", "calibrated", "-o", str(tmp_path / "n.h5")]
+    for more, said in (
+        (["--bracket", "200:300", "--max-rate", "2"], "no calibration stays within 2 spikes/s a unit"),
+        (["--bracket", "20000:40000"], "1/lambda cannot be 20000 or more for 8 of 8 units"),
+    ):
+        done = CliRunner().invoke(app, [*call, *more])
+        assert done.exit_code == 1, done.output
+        assert said in done.stderr
+        assert "Try: --" in done.stderr
+        assert not (tmp_path / "n.h5").exists()
+
+
+def test_a_budget_that_cannot_be_kept_is_named_beside_those_that_can(task: FileTask) -> None:
+    refused: list[Refused] = []
+    options: dict[str, Any] = {"trials": 10, "dt": 1e-3, "noise": 0.0, "bracket": (50.0, 300.0)}
+    points = pareto(follower(8), task, "1,60", refused=refused, **options)
+    assert [p.max_rate_hz for p in points] == [60.0]
+    assert [r.max_rate_hz for r in refused] == [1.0]
+    said = compared("steps", points, refused)["warnings"]
+    assert said[0].startswith("budget 1: no calibration stays within 1 spikes/s a unit; the fewest: ")
+    with pytest.raises(RefusedError, match="no calibration stays within 1 "):
+        pareto(follower(8), task, "1", refused=[], **options)
+
+
+@pytest.mark.parametrize("method", ["lambda", "finetuned"])
+def test_a_comparison_of_budgets_is_of_no_other_method(method: str, tmp_path: Path) -> None:
+    write_trials(tmp_path / "t.npz", n=16)
+    model = write_model(tmp_path / "m.h5", n=8)
+    done = CliRunner().invoke(
+        app, ["convert", str(model), "--task", str(tmp_path / "t.npz"), "--pareto", "5,10", "--method", method]
+    )
+    assert done.exit_code == 2
+    assert f"--pareto: compares budgets of method 'calibrated', not of '{method}'" in done.stderr
 
 
 def interrupting(monkeypatch: pytest.MonkeyPatch, after: int) -> None:

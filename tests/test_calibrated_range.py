@@ -7,18 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_models import follower, write_trials
 
 from spikeport.convert.attribution.ideal import ideal_of
 from spikeport.convert.attribution.steps import same, steps_between
 from spikeport.convert.calibration import calibrate
+from spikeport.convert.sources import load_source
+from spikeport.convert.transfer import transfer
 from spikeport.convert.validation.free import stand_in
 from spikeport.snn import engine, reference
-from spikeport.snn.calibrated_range import RangeWatch, mean_drive
+from spikeport.snn.calibrated_range import FALSE_ALARMS, TOLERATED, RangeWatch, mean_drive, window_means
 from spikeport.snn.errors import SpikeportError
-from spikeport.snn.rate import simulate_rate
+from spikeport.snn.files import save_spiking_network
+from spikeport.snn.rate import RateNetwork, simulate_rate
+from spikeport.snn.seen import seen_trials
 from spikeport.snn.spiking import SpikingNetwork
-from spikeport.snn.tasks import FileTask
+from spikeport.snn.tasks import FileTask, Task, get_task
 from spikeport.targets.run import run_network
 from spikeport.validation import validate_network
 
@@ -51,9 +57,10 @@ def test_inputs_three_times_as_large_are_noticed_with_the_unit_and_the_size(
     network: SpikingNetwork, task: FileTask, tmp_path: Path
 ) -> None:
     loud = replace(task, inputs=3 * task.inputs)
-    (warning,) = run_network(network, loud, first=20, trials=20).warnings
-    assert "of 20 units get inputs beyond their calibrated range" in warning
-    assert "calibrate on trials like these" in warning
+    held, drive = run_network(network, loud, first=20, trials=20).warnings
+    assert "input channel 0 leaves its calibrated range in 11 of 20 trials" in held
+    assert "of 20 units get inputs beyond their calibrated range" in drive
+    assert "calibrate on trials like these" in drive
 
 
 def test_validation_notices_it_too(network: SpikingNetwork, task: FileTask) -> None:
@@ -77,6 +84,151 @@ def test_the_size_of_a_batch_does_not_matter(network: SpikingNetwork, task: File
 def test_a_network_that_was_not_calibrated_is_not_watched(network: SpikingNetwork) -> None:
     for provenance in ({}, {"calibration": {"drive_low": [1.0], "drive_high": [2.0]}}, {"calibration": {}}):
         assert RangeWatch.of(replace(network, provenance=provenance)) is None
+
+
+# sources without noise: the spiking network's own spikes are all the noise there is
+
+
+def quiet(phi: str) -> RateNetwork:
+    more = {"b_rec": np.full(20, -0.5), "w_in": np.full((20, 1), 2.0)} if phi == "relu" else {}
+    return follower(phi=phi, noise_sd=0.0, x0_sd=0.0, **more)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+@pytest.mark.parametrize("phi", ["sigmoid", "relu"])
+def test_trials_of_the_calibrated_kind_give_no_false_alarm_and_loud_ones_are_heard(
+    phi: str, noise: float, task: FileTask
+) -> None:
+    found = calibrate(quiet(phi), task, seed=0, trials=20, dt=1e-3, noise_sd=noise, max_rate_hz=30.0, n_threads=1)
+    watch = watched(found.network, task, 1.0)
+    assert watch.drive.share <= FALSE_ALARMS
+    assert watch.warnings() == ()
+    assert watched(found.network, task, 3.0).drive.share > TOLERATED
+
+
+def test_the_third_partys_network_without_its_noise_gives_no_false_alarm(shared_data: Path) -> None:
+    """The one of 25 calibrations with a window outside; its x alone, without its spikes' noise, has 2 % outside."""
+    source = replace(load_source(shared_data / "kim" / "go_nogo_n200.mat"), noise_sd=0.0, x0_sd=0.0)
+    go = get_task("go-nogo")
+    network = calibrate(source, go, seed=0, max_rate_hz=5.0, dt=1e-3, noise_sd=0.0).network
+    watch = watched(network, go, 1.0, first=1000, n=100)
+    assert watch.drive.share <= FALSE_ALARMS
+    assert watch.warnings() == ()
+    assert len(watched(network, go, 3.0, first=1000, n=20).warnings()) == 2
+
+
+def watched(network: SpikingNetwork, task: Task, scale: float, first: int = 20, n: int = 20) -> RangeWatch:
+    watch = RangeWatch.of(network)
+    assert watch is not None
+    given = scale * task.trials(n, seed=0, first=first).inputs
+    return watch.add(engine.simulate(network, given, first_trial=first), given)
+
+
+# units that never moved: no weight of the spiking network can wake them, so the rate network's must say so
+
+ASLEEP = 4
+
+
+def sleeping() -> RateNetwork:
+    """ReLU units on channel 0; the last ASLEEP listen to channel 1 and to unit 0, which is too weak for them."""
+    n, a = 12, ASLEEP
+    w_in, w_rec, b_rec = np.zeros((n, 2)), np.zeros((n, n)), np.full(n, 0.1)
+    w_in[:-a, 0], w_in[-a:, 1] = 1.0, 6.0
+    w_rec[-a:, 0], b_rec[-a:] = 0.5, -3.0
+    return follower(n, phi="relu", w_in=w_in, w_rec=w_rec, b_rec=b_rec, noise_sd=0.0)
+
+
+def beside(task: FileTask, other: float) -> FileTask:
+    """The same trials with a second channel of that value."""
+    return replace(task, inputs=np.concatenate([task.inputs, np.full_like(task.inputs, other)], axis=2))
+
+
+@pytest.fixture(scope="module")
+def asleep(task: FileTask) -> SpikingNetwork:
+    return calibrate(sleeping(), beside(task, 0.0), trials=20, dt=1e-3, noise_sd=0.0, n_threads=1).network
+
+
+def test_units_that_should_wake_are_named_by_run_and_by_validate(asleep: SpikingNetwork, task: FileTask) -> None:
+    awake = beside(task, 1.0)
+    ran = run_network(asleep, awake, first=20, trials=20).warnings
+    checked = validate_network(asleep, sleeping(), awake, first=20, trials=20).validation.warnings
+    for found in (ran, checked):
+        held, woken = found
+        assert "input channel 1 leaves its calibrated range in 20 of 20 trials, by up to 1; it was always 0" in held
+        assert "4 of 4 units whose rate never moved on the calibration trials would move here" in woken
+    assert run_network(asleep, beside(task, 0.0), first=20, trials=20).warnings == ()
+
+
+def test_units_that_others_wake_are_named_too(asleep: SpikingNetwork, task: FileTask) -> None:
+    loud = replace(task, inputs=8 * task.inputs)
+    assert any("would move here" in w for w in run_network(asleep, beside(loud, 0.0), first=20, trials=20).warnings)
+
+
+def test_what_a_silent_unit_hears_is_the_rate_networks_own_sum(asleep: SpikingNetwork, task: FileTask) -> None:
+    given = beside(task, 0.3).inputs[:, :2]
+    run = engine.simulate(asleep, given)
+    watch = RangeWatch.of(asleep)
+    assert watch is not None
+    assert watch.silent is not None
+    np.testing.assert_array_equal(watch.silent.unit, np.arange(12 - ASLEEP, 12))
+    rates, held = window_means(asleep, run, given)
+    said = asleep.provenance["calibration"]["units"]
+    r = np.array(said["baseline"]) + rates / np.array(said["inverse_lambda"])
+    source = sleeping()
+    expected = r @ source.w_rec.T + held @ source.w_in.T + source.b_rec
+    found = rates @ watch.silent.w_spike.T + held @ watch.silent.w_in.T + watch.silent.constant
+    np.testing.assert_allclose(found, expected[:, :, -ASLEEP:], atol=1e-4)
+    low, high = watch.silent.x.low, watch.silent.x.high
+    assert (low < -100).all(), "a ReLU unit stays at 0 however far below"
+    assert ((high > 0) & (high < 0.1)).all()
+
+
+def test_a_network_of_an_earlier_version_makes_no_claim_of_what_it_does_not_hold(
+    asleep: SpikingNetwork, task: FileTask
+) -> None:
+    said = {k: v for k, v in asleep.provenance["calibration"].items() if k not in ("silent", "input_low", "input_high")}
+    earlier = replace(asleep, provenance={**asleep.provenance, "calibration": said})
+    assert run_network(earlier, beside(task, 1.0), first=20, trials=20).warnings == ()
+
+
+def test_the_ranges_survive_a_file(asleep: SpikingNetwork, task: FileTask, tmp_path: Path) -> None:
+    save_spiking_network(asleep, tmp_path / "net.h5")
+    awake = beside(task, 1.0)
+    again = run_network(tmp_path / "net.h5", awake, first=20, trials=20)
+    assert again.warnings == run_network(asleep, awake, first=20, trials=20).warnings
+    assert len(again.warnings) == 2
+
+
+# which trials it was made with
+
+
+def test_trials_that_calibrated_a_network_are_named_and_fresh_ones_are_not(
+    network: SpikingNetwork, task: FileTask
+) -> None:
+    (warning,) = run_network(network, task, first=15, trials=10).warnings
+    assert warning.startswith("5 of these 10 trials (trials 15 to 19) chose or calibrated this network")
+    assert warning.endswith("--first 20")
+    found = validate_network(network, follower(), task, first=0, trials=30).validation.warnings
+    assert "20 of these 30 trials (trials 0 to 19) chose or calibrated this network" in " ".join(found)
+
+
+@settings(deadline=None)
+@given(made=st.tuples(st.integers(0, 30), st.integers(1, 30)), asked=st.tuples(st.integers(0, 60), st.integers(1, 30)),
+       seed=st.sampled_from([0, 1]))  # fmt: skip
+def test_it_says_so_exactly_where_the_numbers_meet(made: tuple[int, int], asked: tuple[int, int], seed: int) -> None:
+    said = {"task": "go-nogo", "seed": 0, "first": made[0], "trials": made[1]}
+    network = replace(transfer(follower(2), 50.0), provenance={"calibration": said})
+    found = seen_trials(network, get_task("go-nogo"), seed=seed, first=asked[0], trials=asked[1])
+    both = set(range(made[0], sum(made))) & set(range(asked[0], sum(asked)))
+    assert bool(found) == (bool(both) and seed == 0)
+    if found:
+        assert found[0].startswith(f"{len(both)} of these {asked[1]} trials")
+
+
+def test_a_file_of_other_trials_under_the_same_name_is_another(network: SpikingNetwork, task: FileTask) -> None:
+    other = replace(task, inputs=0.99 * task.inputs)
+    assert run_network(network, other, first=0, trials=20).warnings == ()
+    assert run_network(network, replace(task, name="renamed"), first=0, trials=5, seed=7).warnings != ()
 
 
 # what the provenance of a calibration is good for

@@ -45,7 +45,7 @@ def fake(r: np.ndarray, x: np.ndarray | None = None) -> Observed:
     x = r if x is None else x
     outputs = r[:, :, :1]
     return Observed(
-        trials=None, x=x, r=r, quiet_x=x, quiet_r=r, quiet_outputs=outputs,  # type: ignore[arg-type]
+        trials=None, x=x, r=r, quiet_x=x, quiet_r=r, outputs=outputs, task=None, rule=None,  # type: ignore[arg-type]
         alive=np.ptp(r, axis=(0, 1)) > 0, warnings=(),
     )  # fmt: skip
 
@@ -163,6 +163,13 @@ def test_a_match_finds_the_gain_and_offset_that_made_the_rates() -> None:
     assert (error < 0.02 * wanted.std(axis=1)).all()
 
 
+def test_the_slope_of_a_curve_is_its_difference_over_a_millivolt() -> None:
+    curve = smooth(CHIP, 3.0)
+    drive = np.random.default_rng(0).uniform(-80.0, 300.0, 5000)
+    expected = curve(drive + 0.5) - curve(drive - 0.5)
+    np.testing.assert_allclose(curve.slope(drive), expected, rtol=1e-9, atol=1e-9)
+
+
 def test_a_correction_is_the_least_squares_step() -> None:
     rng = np.random.default_rng(0)
     a, b, missing_ = rng.normal(size=(3, 40))
@@ -182,7 +189,7 @@ def test_the_loop_mends_units_that_were_set_wrong(task: FileTask) -> None:
     wrong = replace(units, offset=units.offset + np.where(np.arange(20) % 2, 1.5, -1.5), gain=units.gain * 0.8)
     loop = Loop(source=source, preset=preset, observed=observed, curve=smooth(preset, 3.0), seed=0, first=0,
                 n_threads=1, refit=False)  # fmt: skip
-    _, history, _ = loop.improve(lambda hz: wrong, rounds=8, max_rate_hz=np.inf)
+    *_, (_, history, _) = loop.improve(lambda hz: wrong, rounds=8, max_rate_hz=np.inf)
     best = min(history, key=lambda h: h.score)
     assert best.own_error < 0.5 * history[0].own_error
     assert best.score < history[0].score
@@ -254,6 +261,9 @@ def half_dead(n: int = 8) -> RateNetwork:
 def test_units_that_never_move_are_silent_and_named(task: FileTask) -> None:
     found = calibrate(half_dead(), task, trials=6, rounds=1, preset=CHIP)
     assert any("4 of 8 units have a rate that never moves" in w for w in found.warnings)
+    units = found.as_dict()["units"]
+    assert units["silent"] == 4
+    assert units["inverse_lambda"][-1] < 1e4, "only units that fire have a 1/lambda to show"
     fresh = task.trials(4, seed=0, first=6)
     engine = Engine(found.network)
     counts = engine.run(engine.start(4, first_trial=6), fresh.inputs).counts[:, 0].sum(axis=0)

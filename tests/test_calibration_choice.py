@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from spikeport.bounds import LONGEST, bounds_of
 from spikeport.convert.calibration import calibrate
 from spikeport.convert.calibration.bounds import Bounds, parse_range
 from spikeport.convert.calibration.budget import inverse_lambdas, trial_weights
-from spikeport.convert.calibration.choose import TIE, Tried, _least
-from spikeport.convert.calibration.loop import ALONE, SPENT, Round, _asks, _best
+from spikeport.convert.calibration.choose import TIE, Tried, _least, race
+from spikeport.convert.calibration.loop import ALONE, HOPE, LOOK, SPENT, Round, _asks, _best, _is_better, hopeless
 from spikeport.convert.calibration.observed import Observed
 from spikeport.convert.calibration.readout import fit_readout, smoothed
 from spikeport.convert.calibration.units import Units, build
@@ -88,9 +89,9 @@ def test_every_candidate_is_reported_and_the_choice_has_its_reason(task: FileTas
     assert kept["reason"] == found.reason
 
 
-def made(noise: float, score: float, hz: float = 10.0) -> Tried:
+def made(noise: float, score: float, hz: float = 10.0, right: int = 10) -> Tried:
     one = Round(score=score, own_score=score, own_error=0, mean_error=0, mean_rate_hz=hz, expected_rate_hz=hz,
-                asked_hz=hz, tau_out=0.02)  # fmt: skip
+                asked_hz=hz, tau_out=0.02, right=right, judged=10)  # fmt: skip
     return Tried(preset=replace(CHIP, noise_sd=noise), curve_error=0.0, units=None, history=(one,), best=0)  # type: ignore[arg-type]
 
 
@@ -101,6 +102,9 @@ def made(noise: float, score: float, hz: float = 10.0) -> Tried:
         ([made(0.0, 0.2), made(0.1, 0.1)], 0.1),
         ([made(0.0, 0.2), made(0.1, 0.1, hz=30.0)], 0.0),  # over the budget is worse than any error
         ([made(0.0, np.inf), made(0.1, np.inf)], 0.0),
+        ([made(0.0, 0.1, right=5), made(0.1, 0.3)], 0.1),  # clearly fewer right: worse than any error
+        ([made(0.0, 0.1, right=6), made(0.1, 0.3)], 0.0),  # by chance
+        ([made(0.0, 0.4, right=5), made(0.1, 0.3, hz=30.0)], 0.0),
     ],
 )
 def test_the_least_error_within_the_budget_wins_and_ties_go_to_the_smaller_noise(
@@ -114,17 +118,11 @@ def test_the_least_error_within_the_budget_wins_and_ties_go_to_the_smaller_noise
 def test_no_unit_leaves_the_bounds_of_its_inverse_lambda(seed: int, low: float, width: float) -> None:
     rng = np.random.default_rng(seed)
     r = rng.random((20, 3, 8)) * 0.3
-    seen = Observed(trials=None, x=r, r=r, quiet_x=r, quiet_r=r, quiet_outputs=r[:, :, :1],  # type: ignore[arg-type]
+    seen = Observed(trials=None, x=r, r=r, quiet_x=r, quiet_r=r, outputs=r[:, :, :1], task=None, rule=None,  # type: ignore[arg-type]
                     alive=np.ones(8, dtype=bool), warnings=())  # fmt: skip
     found = inverse_lambdas(seen, CHIP, np.zeros(8), rng.uniform(0.2, 5.0, 8), 10.0, (low, low * width))
     assert (found >= low * (1 - 1e-12)).all()
     assert (found <= low * width * (1 + 1e-12)).all()
-
-
-def test_bounds_that_cost_too_many_spikes_are_a_warning_with_the_reason(task: FileTask) -> None:
-    found = calibrate(SOURCE, task, trials=8, rounds=1, preset=CHIP, max_rate_hz=2.0, inverse_lambda=(200.0, 300.0))
-    (warning,) = [w for w in found.warnings if "above the budget 2" in w]
-    assert "1/lambda may not be below 200" in warning
 
 
 @pytest.mark.parametrize(("target", "dt", "noise", "longest"), [
@@ -140,10 +138,11 @@ def test_a_target_sets_the_bounds_by_its_own_check(target: str, dt: float, noise
 # ---- the budget
 
 
-def rounds_of(*said: tuple[float, float, float]) -> list[Round]:
-    """(score, expected spikes/s, asked)."""
+def rounds_of(*said: tuple[float, float, float], right: Sequence[int] = ()) -> list[Round]:
+    """(score, expected spikes/s, asked); right: of 10 trials each, all of them by default."""
     return [Round(score=s, own_score=s, own_error=0, mean_error=0, mean_rate_hz=hz, expected_rate_hz=hz, asked_hz=asked,
-                  tau_out=0.02) for s, hz, asked in said]  # fmt: skip
+                  tau_out=0.02, right=k, judged=10)
+            for (s, hz, asked), k in zip(said, right or [10] * len(said), strict=True)]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -153,10 +152,64 @@ def rounds_of(*said: tuple[float, float, float]) -> list[Round]:
         (rounds_of((0.2, 7, 9), (0.205, 9, 9)), 1),  # within chance: the one that spends the budget
         (rounds_of((0.1, 10.5, 9), (0.4, 5, 9)), 1),  # too many spikes are worse than any score
         (rounds_of((0.1, 12, 9), (0.4, 11, 9)), 1),  # all over: the fewest
+        (rounds_of((0.1, 9, 9), (0.4, 9, 9), right=(5, 10)), 1),  # clearly fewer right: worse than any score
+        (rounds_of((0.1, 9, 9), (0.4, 9, 9), right=(6, 10)), 0),  # by chance
+        (rounds_of((0.1, 9, 9), (0.4, 11, 9), right=(5, 10)), 0),  # right, but over the budget
+        (rounds_of((0.2, 7, 9), (0.2, 9, 9), right=(10, 5)), 0),  # spends the budget, and is wrong
     ],
 )
 def test_the_best_round_is_within_the_budget(history: list[Round], best: int) -> None:
     assert _best(history, 10.0) == best
+
+
+def test_a_round_with_clearly_more_right_is_better_than_those_before_whatever_its_score() -> None:
+    before = rounds_of((0.1, 9, 9), (0.2, 9, 9), right=(5, 5))
+    (more,) = rounds_of((0.5, 9, 9))
+    (fewer,) = rounds_of((0.05, 9, 9), right=(5,))
+    assert _is_better(more, before, 10.0)
+    assert _is_better(fewer, before, 10.0)  # as few right, and a smaller error
+    assert not _is_better(fewer, [*before, more], 10.0)
+
+
+@pytest.mark.parametrize(("factor", "right", "stops"), [(0.99, 10, False), (1.01, 10, True), (1.01, 15, False)])
+def test_a_candidate_ends_early_where_it_is_far_behind_what_the_best_one_was_then(
+    factor: float, right: int, stops: bool
+) -> None:
+    leader = rounds_of((0.3, 9, 9), (0.2, 9, 9), (0.1, 9, 9))  # the third is of no matter until the candidate has one
+    history = rounds_of((0.4, 9, 9), (0.2 * HOPE * factor, 9, 9), right=(10, right))
+    assert LOOK == 2
+    assert hopeless(history, leader) == stops
+    assert not hopeless(history[:1], leader)
+    third = rounds_of((0.1 * HOPE * factor, 9, 9), right=(right,))
+    assert hopeless([*history, *third], leader) == stops
+
+
+def test_candidates_race_and_one_that_is_far_behind_is_not_run_on() -> None:
+    """Scores by round; the second is slow, and has caught up by its third round."""
+    scores = {0.0: (0.50, 0.40, 0.39, 0.38), 0.1: (0.60, 0.45, 0.10, 0.09), 0.2: (0.50, 0.47, 0.46, 0.45)}
+    ran = dict.fromkeys(scores, 0)
+
+    def rounds(noise: float) -> Iterator[Tried]:
+        for k in range(4):
+            ran[noise] += 1
+            history = tuple(rounds_of(*((s, 9.0, 9.0) for s in scores[noise][: k + 1])))
+            yield replace(made(noise, 0.0), history=history, best=k)
+
+    tried: dict[tuple[float, float], Tried] = {}
+    race({(noise, 0.0): rounds(noise) for noise in scores}, tried, 10.0)
+    assert ran == {0.0: 4, 0.1: 4, 0.2: 3}
+    assert {k[0] for k, t in tried.items() if t.stopped} == {0.2}
+    assert _least(list(tried.values()), 10.0).preset.noise_sd == 0.1
+
+
+def test_a_candidate_that_ended_early_says_so_and_is_not_chosen(task: FileTask) -> None:
+    found = calibrate(
+        SOURCE, task, trials=12, rounds=4, preset=CHIP, noise_sd=(0.0, 8.0), t_ref=0.0, max_rate_hz=40.0, n_threads=1
+    )
+    stopped = [c for c in found.choices if c.stopped]
+    assert {c.noise_sd for c in stopped} == {4.0, 8.0}
+    assert not any(c.chosen for c in stopped)
+    assert "2 stopped, too far behind" in found.reason
 
 
 @settings(deadline=None)

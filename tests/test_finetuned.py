@@ -64,7 +64,7 @@ def calibration(task: FileTask) -> Calibration:
 def teacher(task: FileTask, calibration: Calibration) -> Teacher:
     seen = observe(SOURCE, task, seed=0, trials=TRIALS, first=0)
     return Teacher(
-        inputs=seen.trials.inputs, outputs=seen.quiet_outputs, rates=seen.quiet_r, baseline=calibration.units.baseline,
+        inputs=seen.trials.inputs, outputs=seen.outputs, rates=seen.quiet_r, baseline=calibration.units.baseline,
         per_spike=1 / calibration.units.inverse_lambda, first=0, held_out=4,
     )  # fmt: skip
 
@@ -171,7 +171,7 @@ def test_the_range_that_a_run_watches_is_the_trained_networks_own(task: FileTask
     given = task.trials(TRIALS, seed=0)
     run = simulate(network, given.inputs, dtype="float32")
     watch = watch.add(run, given.inputs)
-    assert watch.outside.sum() == 0
+    assert watch.drive.outside.sum() == 0
     assert watch.add(run, 4 * given.inputs).warnings() != ()
 
 
@@ -255,7 +255,7 @@ def test_the_command_line_fine_tunes_and_prints_before_and_after(tmp_path: Path)
     assert "finetuning" in load_spiking_network(tmp_path / "n.h5").provenance
     done = CliRunner().invoke(app, [*call, "--pareto", "5,10"])
     assert done.exit_code == 2
-    assert "fine-tunes nothing" in done.output
+    assert "not of 'finetuned'" in done.output
     done = CliRunner().invoke(app, [*call, "--grid", "20,40"])
     assert done.exit_code == 2
     assert "grid: an option of method 'lambda'" in done.output

@@ -66,12 +66,12 @@ def convert(  # long: most of it are options
         Path | None, typer.Option("-o", "--output", help="Where to write the spiking network (.h5).")
     ] = None,
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="lambda, as published; calibrated: every unit's own f-I curve matched to phi; or finetuned: then "
-            "trained further (extra `train`)."
+            "trained further (extra `train`) [lambda; with --pareto calibrated]."
         ),
-    ] = "lambda",
+    ] = None,
     max_rate: Annotated[float | None, typer.Option(help="Budget in spikes/s a unit [none; 20 but for lambda].")] = None,
     pareto: Annotated[
         str | None, typer.Option(help="A,B,C: budgets; calibrates for each, and prints accuracy against spikes/s.")
@@ -120,7 +120,7 @@ def convert(  # long: most of it are options
     $ spikeport convert examples/models/go_nogo.h5 --task go-nogo -o net.h5
     """
     from spikeport.convert.conversion import convert_network
-    from spikeport.convert.pareto import ParetoInterrupted, compared
+    from spikeport.convert.pareto import ParetoInterrupted, Refused, compared
     from spikeport.convert.pareto import pareto as compare_budgets
     from spikeport.snn.files import save_spiking_network
     from spikeport.snn.storage import check_writable
@@ -137,24 +137,26 @@ def convert(  # long: most of it are options
     if chip is not None or bits is not None or more:
         if pareto is not None:
             raise SpikeportError("--pareto: compares budgets in floating point", hint="--for CHIP --max-rate 10")
-        return convert_for_chip(model, task, output, chip=chip, bits=bits, more=more, method=method, max_rate=max_rate,
+        return convert_for_chip(model, task, output, chip=chip, bits=bits, more=more,
+                                method=method or "lambda", max_rate=max_rate,
                                 given=given, force=force, as_json=as_json)  # fmt: skip
     if pareto is not None:
         if output is not None or max_rate is not None:
             raise SpikeportError("--pareto: it writes no network, has its own budgets", hint="--max-rate 10 -o net.h5")
-        if method == "finetuned":
-            raise SpikeportError(
-                "--pareto: it calibrates, and fine-tunes nothing", hint="--max-rate 2 --method finetuned"
-            )
+        if method not in (None, "calibrated"):
+            raise SpikeportError(f"--pareto: compares budgets of method 'calibrated', not of '{method}'",
+                                 hint=f"--max-rate 5 --method {method}   is one budget of it")  # fmt: skip
+        refused: list[Refused] = []
         try:
             with show.progress() as report:
-                points = compare_budgets(model, task, pareto, progress=report, **given)
+                points = compare_budgets(model, task, pareto, refused=refused, progress=report, **given)
         except ParetoInterrupted as stop:
             if stop.points:
-                emit(compared(task, stop.points, interrupted=True), print_pareto, as_json)
+                emit(compared(task, stop.points, refused, interrupted=True), print_pareto, as_json)
             raise
-        emit(compared(task, points), print_pareto, as_json)
+        emit(compared(task, points, refused), print_pareto, as_json)
         return 0
+    method = "lambda" if method is None else method
     with show.progress() as report:
         conversion = convert_network(model, task, method=method, max_rate=max_rate, progress=report, **given)
     if output is not None:

@@ -109,9 +109,7 @@ def conversion(found: Mapping[str, Any], *, task: str) -> None:
         print(f"loss                {loss['where']}: {loss['what']} ({loss['how_much']})")
     for warning in found["warnings"]:
         print(f"warning             {warning}")
-    fresh = (
-        f" --first {found['search_trials'] + found['trials']}" if task == found["task"] and found["trials"] else ""
-    )  # a file's trials end
+    fresh = f" --first {found['next_first']}"
     _written(found["output"], f"spikeport run {{}} --task {shlex.quote(task)}{fresh}", "-o net.h5   keeps the network")
 
 

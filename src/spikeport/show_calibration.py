@@ -19,8 +19,11 @@ def calibration(found: Mapping[str, Any], budget: float) -> None:
     if len(found["choices"]) > 2:
         _choices(found)
     low, middle, high = (found["units"]["inverse_lambda"][i] for i in (0, 2, -1))
-    print(f"units        1/lambda {low:.3g} to {high:.3g} (median {middle:.3g}), t_ref {found['t_ref'] * 1e3:g} ms, "
-          f"read-out {found['tau_out'] * 1e3:g} ms, {found['budget_spent']:.0%} of {budget:g} spikes/s")  # fmt: skip
+    silent = found["units"]["silent"]
+    still = f", {silent} whose rate never moves not counted" if silent else ""
+    print(f"units        1/lambda {low:.3g} to {high:.3g} (median {middle:.3g}){still}")
+    print(f"             t_ref {found['t_ref'] * 1e3:g} ms, read-out {found['tau_out'] * 1e3:g} ms, "
+          f"{found['budget_spent']:.0%} of {budget:g} spikes/s")  # fmt: skip
     if found["budget_left"]:
         print(f"budget       {found['budget_left']}")
 

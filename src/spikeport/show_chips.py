@@ -82,6 +82,7 @@ def _written(found: Mapping[str, Any], task: str, names: Sequence[str]) -> None:
     row = found["rows"][0]
     settings = "".join(f" --set {name}={row[name]}" for name in names)
     allow = f" --allow {','.join(row['allowed'])}" if row["allowed"] else ""
-    fresh = f" --first {found['search_trials'] + found['trials']}" if task == found["task"] else ""  # a file's end
+    fresh = f" --first {found['search_trials'] + found['trials']}" if task == found["task"] else ""
+    fresh = fresh or f" --first {found['search_trials']}"  # a file ends: at least no trial that chose
     print(f"\nwrote {found['output']}{_named(row, names)}; next: spikeport run {shlex.quote(found['output'])} "
           f"--task {shlex.quote(task)} --target {found['chip']}{settings}{allow}{fresh}")  # fmt: skip

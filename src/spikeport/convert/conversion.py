@@ -15,19 +15,21 @@ from spikeport.convert.finetuned import TRIALS as FINETUNING_TRIALS
 from spikeport.convert.finetuned import Finetuning
 from spikeport.convert.methods import bounded, calibrated, check_method, finetuned, searched
 from spikeport.convert.presets import Preset, get_preset
+from spikeport.convert.provenance import provenance_of
 from spikeport.convert.search import Candidate, Progress, Search, SearchInterrupted, run_parts
 from spikeport.convert.sources import load_source
 from spikeport.convert.transfer import Builder
 from spikeport.snn.engine import DTYPES
-from spikeport.snn.errors import SpikeportError
+from spikeport.snn.errors import RefusedError, SpikeportError
 from spikeport.snn.losses import Loss
 from spikeport.snn.measures import wilson
 from spikeport.snn.rate import RateNetwork, simulate_rate
-from spikeport.snn.spiking import SpikingNetwork, steps_of
+from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.tasks import Task, get_task
 
 RATE_BATCH = 100  # trials of the rate network at once
 CONFIDENCE = 0.95
+NORMAL = 1.96  # standard errors to either side, of that
 SEARCH_TRIALS = 100  # a candidate, as published
 LOST = 0.05  # of accuracy against the rate network: more needs a reason
 
@@ -55,7 +57,8 @@ class Conversion:
     rate, spiking: rule -> accuracy on the same fresh trials, which the search did not see.  mean_rate_hz: spikes per
     second and unit on them.  search: the curve, of method "lambda".  distance: root mean square between spiking and
     rate outputs, where there was no task.  calibration: of method "calibrated"; its inverse_lambda is a mean over
-    units.  finetuning: of method "finetuned", which starts from a calibration.  max_rate_hz: the budget.
+    units.  finetuning: of method "finetuned", which starts from a calibration.  max_rate_hz: the budget.  next_first:
+    the first trial that nothing here has seen; where a file has no more, the first that chose nothing.
     warnings: what a user should look at.
     """
 
@@ -73,6 +76,7 @@ class Conversion:
     finetuning: Finetuning | None
     max_rate_hz: float | None
     search_trials: int
+    next_first: int
     losses: tuple[Loss, ...]
     warnings: tuple[str, ...]
     seed: int
@@ -102,6 +106,7 @@ class Conversion:
             "method": self.method,
             "max_rate_hz": self.max_rate_hz,
             "search_trials": self.search_trials,
+            "next_first": self.next_first,
             "calibration": None if self.calibration is None else self.calibration.as_dict(),
             "finetuning": None if self.finetuning is None else self.finetuning.as_dict(),
             "distance": self.distance,
@@ -144,7 +149,8 @@ def convert_network(  # long: a third of it is the signature
     n_jobs: int = -1,
     progress: Progress | None = None,
 ) -> Conversion:
-    """Convert `source` for `task`, and measure the accuracy on fresh trials.
+    """Convert `source` for `task`, and measure the accuracy on fresh trials; RefusedError where no network that was
+    found stays within max_rate.
 
     method: "lambda", the published transfer with the best lambda of a grid (or a bracket); "calibrated", the f-I curve
     of each unit matched to phi and corrected in the closed loop (calibration/); "finetuned", that one trained further
@@ -188,9 +194,11 @@ def convert_network(  # long: a third of it is the signature
         fresh = _measure(winner, search, test_trials)
     except KeyboardInterrupt:
         raise SearchInterrupted("after the search, on the fresh trials", candidates) from None
+    _check_rate(fresh, made.max_rate_hz)
+    right = {rule: measured.right for rule, measured in fresh.spiking.items()}
     return Conversion(
         method=method,
-        network=replace(winner, provenance=_provenance(winner, search, fresh, candidates)),
+        network=replace(winner, provenance=provenance_of(winner, search, right, test_trials, candidates)),
         inverse_lambda=made.inverse_lambda,
         task=task.name,
         rule=search.rule,
@@ -203,6 +211,7 @@ def convert_network(  # long: a third of it is the signature
         finetuning=made.finetuning,
         max_rate_hz=made.max_rate_hz,
         search_trials=trials,
+        next_first=_next_first(task, trials, test_trials),
         losses=made.losses,
         warnings=(*_less_silent(made.warnings, fresh), *_warnings(fresh, made.max_rate_hz), *_windows(fresh, search)),
         seed=seed,
@@ -221,49 +230,34 @@ class _Fresh:
     rate: dict[str, Measured]
     spiking: dict[str, Measured]
     mean_rate_hz: float
+    rate_error: float
     distance: float | None
 
 
 def _measure(winner: SpikingNetwork, search: Search, n: int) -> _Fresh:
     """Run the winner, and the rate network beside it, on the n trials after those of the search."""
     task, judged = search.task, search.rule is not None
-    right, spikes, distance = run_parts(winner, search, first=search.trials, n=n)
-    seconds = steps_of(task.n_samples, winner.held_inputs[0], winner.dt) * winner.dt
+    found = run_parts(winner, search, first=search.trials, n=n)
     return _Fresh(
         trials=n,
         rate=rate_accuracy(search.source, task, seed=search.seed, first=search.trials, n=n) if judged else {},
-        spiking={r: Measured(right=k, trials=n) for r, k in right.items()} if judged else {},
-        mean_rate_hz=spikes / (n * seconds * winner.n_neurons),
-        distance=None if judged else distance,
+        spiking={r: Measured(right=k, trials=n) for r, k in found.right.items()} if judged else {},
+        mean_rate_hz=found.rate_hz,
+        rate_error=found.rate_error,
+        distance=None if judged else found.distance,
     )
 
 
-def _provenance(
-    winner: SpikingNetwork, search: Search, fresh: _Fresh, candidates: Sequence[Candidate]
-) -> dict[str, Any]:
-    return {
-        **winner.provenance,
-        "task": search.task.name,
-        "rule": search.rule,
-        "seed": search.seed,
-        "search_trials": search.trials,
-        "test_trials": fresh.trials,
-        "spiking_right": {rule: measured.right for rule, measured in fresh.spiking.items()},
-        **({"search": _curve(candidates)} if candidates else {}),
-    }
-
-
-def _curve(candidates: Sequence[Candidate]) -> dict[str, list[Any]]:
-    """The search as columns, a number per candidate: right trials (or the distance), how many trials, mean rate."""
-    found: dict[str, list[Any]] = {
-        "inverse_lambda": [c.inverse_lambda for c in candidates],
-        "trials": [c.trials for c in candidates],
-        "mean_rate_hz": [c.mean_rate_hz for c in candidates],
-        "stopped": [c.stopped for c in candidates],
-    }
-    if all(c.accuracy is not None for c in candidates):
-        return found | {"right": [round((c.accuracy or 0.0) * c.trials) for c in candidates]}
-    return found | {"distance": [c.distance for c in candidates]}
+def _check_rate(fresh: _Fresh, max_rate: float | None) -> None:
+    """The budget is a constraint: refuse what is above it on fresh trials by more than these trials can be wrong."""
+    if max_rate is None or fresh.mean_rate_hz - NORMAL * fresh.rate_error <= max_rate:
+        return
+    raise RefusedError(
+        f"the converted network is above the budget of {max_rate:g} spikes/s a unit",
+        [f"{fresh.mean_rate_hz:.4g} on {fresh.trials} fresh trials, +- {NORMAL * fresh.rate_error:.2g} "
+         f"({CONFIDENCE:.0%}); on the trials that chose it, it kept the budget"],
+        hint=f"--max-rate {0.98 * max_rate**2 / fresh.mean_rate_hz:.3g}, or more --trials",
+    )  # fmt: skip
 
 
 def rate_accuracy(
@@ -305,6 +299,11 @@ def _rule(task: Task, rule: str | None, objective: str) -> str | None:
     if rule is not None and rule not in task.rules:
         raise SpikeportError(f"rule '{rule}': task '{task.name}' has {', '.join(task.rules)}")
     return rule if rule is not None else task.rules[0]
+
+
+def _next_first(task: Task, trials: int, test_trials: int) -> int:
+    available: int | None = getattr(task, "n_trials", None)
+    return trials + test_trials if available is None or trials + test_trials < available else trials
 
 
 def conversion_trials(
@@ -353,7 +352,10 @@ def _warnings(fresh: _Fresh, max_rate: float | None) -> list[str]:
         more = "" if max_rate is None else "; the budget may be too small for any to fire"
         found.append(f"the network is silent: no unit fired in any trial{more}")
     if max_rate is not None and fresh.mean_rate_hz > max_rate:
-        found.append(f"{fresh.mean_rate_hz:.4g} spikes/s a unit on the fresh trials, above the budget of {max_rate:g}")
+        found.append(
+            f"{fresh.mean_rate_hz:.4g} spikes/s a unit on the fresh trials, above the budget of {max_rate:g}, "
+            f"by no more than {fresh.trials} trials can be off"
+        )
     accuracies = {rule: m.accuracy for rule, m in fresh.spiking.items()}
     if accuracies and max(accuracies.values()) - min(accuracies.values()) > 0.05:
         found.append("the rules disagree: " + ", ".join(f"{a:.3f} by {r}" for r, a in accuracies.items()))

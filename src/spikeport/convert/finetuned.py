@@ -1,25 +1,23 @@
 """Method "finetuned": a calibrated network, trained a little further towards the rate network (snn/training/tune.py).
 
-Only where it is asked for by name. Outputs and rates to follow are the rate network's without its noise, on the trials
-of the calibration; the last third of them judges, as there. Where that finds no gain, the calibrated network is kept.
+Only where it is asked for by name. Outputs to follow are those that calibration follows, rates the rate network's
+without its noise, on the trials of the calibration; the last third of them judges, as there. Where that finds no gain,
+the calibrated network is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from spikeport.convert.calibration.calibrate import Calibration
+from spikeport.convert.calibration.calibrate import Calibration, judged_on
 from spikeport.convert.calibration.loop import HELD_OUT
 from spikeport.convert.calibration.observed import observe
+from spikeport.convert.calibration.ranges import drive_range
 from spikeport.convert.search import Search, SearchInterrupted
 from spikeport.convert.trained import weights_digest
-from spikeport.snn.calibrated_range import mean_drive
-from spikeport.snn.engine import simulate
-from spikeport.snn.neurons import Array
 from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.training.tuning import Teacher, Tuned, TuningInterrupted, TuningLook, TuningOptions, load_tune
 
@@ -44,9 +42,10 @@ class Finetuning:
     def warnings(self) -> tuple[str, ...]:
         if self.better:
             return ()
+        trials = int(self.network.provenance["calibration"]["trials"])
         return (
-            f"fine-tuning made it no better: output error {self.before.score:.3f} on held-out calibration trials "
-            f"before, {self.after.score:.3f} at best in {self.steps} steps; the calibrated network is kept",
+            f"fine-tuning made it no better: output error {self.before.score:.3f} on {judged_on(trials)} before, "
+            f"{self.after.score:.3f} at best in {self.steps} steps; the calibrated network is kept",
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -61,9 +60,9 @@ class Finetuning:
 
 def finetune(search: Search, calibration: Calibration, max_rate_hz: float, options: TuningOptions) -> Finetuning:
     """Train `calibration`'s network on the trials that calibrated it; Ctrl-C is SearchInterrupted."""
-    observed = observe(search.source, search.task, seed=search.seed, trials=search.trials, first=0)
+    observed = observe(search.source, search.task, seed=search.seed, trials=search.trials, first=0, rule=search.rule)
     teacher = Teacher(
-        inputs=observed.trials.inputs, outputs=observed.quiet_outputs, rates=observed.quiet_r,
+        inputs=observed.trials.inputs, outputs=observed.outputs, rates=observed.quiet_r,
         baseline=calibration.units.baseline, per_spike=1 / calibration.units.inverse_lambda, first=0,
         held_out=max(1, search.trials // HELD_OUT),
     )  # fmt: skip
@@ -100,24 +99,9 @@ def _with_provenance(made: Finetuning, tuned: Tuned, teacher: Teacher, options: 
     kept |= {"options": asdict(options), "surrogate_height": tuned.height}
     provenance = {**network.provenance, "finetuning": kept}
     if made.better:
-        low, high = _drives(network, teacher, options.seed)
+        low, high = drive_range(network, teacher.inputs, seed=options.seed, first=teacher.first, n_threads=1)
         ranges = {"drive_low": low, "drive_high": high}
         said = {**dict(network.provenance["calibration"]), **{n: np.round(v, 6).tolist() for n, v in ranges.items()}}
         provenance |= {"method": "finetuned", "calibration": said}
         provenance["finetuning"] = {**kept, "weights": weights_digest(network)}
     return replace(network, provenance=provenance)
-
-
-def _drives(network: SpikingNetwork, teacher: Teacher, seed: int) -> tuple[Array, Array]:
-    """(N,) each, mV: the lowest and highest mean drive on the trials; what it was before training, it is no more."""
-    low, high = np.inf, -np.inf
-    for b in _parts(teacher.inputs.shape[1]):
-        inputs = teacher.inputs[:, b]
-        run = simulate(network, inputs, seed=seed, first_trial=teacher.first + b.start, dtype="float32", n_threads=1)
-        drive = mean_drive(network, run, inputs)
-        low, high = np.minimum(low, drive.min(axis=(0, 1))), np.maximum(high, drive.max(axis=(0, 1)))
-    return np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
-
-
-def _parts(n: int, size: int = 20) -> Sequence[slice]:
-    return [slice(a, min(a + size, n)) for a in range(0, n, size)]

@@ -14,7 +14,7 @@ from spikeport.convert.grid import bracket as bracket_grid
 from spikeport.convert.presets import Preset
 from spikeport.convert.search import Candidate, Search
 from spikeport.convert.transfer import losses, transfer
-from spikeport.snn.errors import SpikeportError
+from spikeport.snn.errors import RefusedError, SpikeportError
 from spikeport.snn.losses import Loss
 from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.training.tuning import TuningOptions, load_tune
@@ -40,19 +40,18 @@ def searched(
     search: Search, settings: Preset, grid: str | Sequence[float] | None, bracket: tuple[float, float] | None,
     max_rate: float | None,
 ) -> Made:  # fmt: skip
-    """Method "lambda": the best candidate, among those within the budget where there is one."""
+    """Method "lambda": the best candidate, among those within the budget where there is one; RefusedError if none."""
     values = _values(grid, bracket)
     transfer(search.source, values[0], preset=settings)  # refuses settings before the work starts
+    search = replace(search, max_rate_hz=max_rate)
     candidates = search.over(values) if bracket is None else search.within(*bracket)
-    allowed = [c for c in candidates if max_rate is None or c.mean_rate_hz <= max_rate]
-    if not allowed:
-        least = min(candidates, key=lambda c: c.mean_rate_hz)
-        raise SpikeportError(
+    best = candidates[search.best(candidates)]
+    if not search.allows(best):
+        raise RefusedError(
             f"no 1/lambda of the search stays within {max_rate:g} spikes/s a unit",
-            [f"the fewest: {least.mean_rate_hz:.3g} spikes/s, at 1/lambda {least.inverse_lambda:g}"],
+            [f"the fewest: {best.mean_rate_hz:.3g} spikes/s, at 1/lambda {best.inverse_lambda:g}"],
             hint=f"--method calibrated --max-rate {max_rate:g}   or a grid of smaller values",
         )
-    best = allowed[search.best(allowed)]
     return Made(
         network=transfer(search.source, best.inverse_lambda, preset=settings), inverse_lambda=best.inverse_lambda,
         losses=tuple(losses(search.source, settings)), warnings=tuple(_end_of_grid(candidates, best)),
@@ -66,7 +65,7 @@ def calibrated(search: Search, settings: Preset, max_rate: float | None, bounds:
     limit = MAX_RATE_HZ if max_rate is None else max_rate
     found = calibrate(
         search.source, search.task, seed=search.seed, trials=search.trials, max_rate_hz=limit, preset=settings,
-        noise_sd=bounds.noise_sd, t_ref=bounds.t_ref, inverse_lambda=bounds.inverse_lambda,
+        rule=search.rule, noise_sd=bounds.noise_sd, t_ref=bounds.t_ref, inverse_lambda=bounds.inverse_lambda,
         n_threads=None if search.n_jobs < 0 else search.n_jobs,
     )  # fmt: skip
     return Made(

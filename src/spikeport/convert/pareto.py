@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spikeport.convert.conversion import Conversion, convert_network
-from spikeport.snn.errors import SpikeportError
+from spikeport.snn.errors import RefusedError, SpikeportError
 from spikeport.snn.rate import RateNetwork
 from spikeport.snn.tasks import Task
 
@@ -29,6 +30,18 @@ def parse_budgets(text: str | Sequence[float]) -> tuple[float, ...]:
     return tuple(sorted(set(values)))
 
 
+@dataclass(frozen=True)
+class Refused:
+    """A budget that cannot be kept, and why."""
+
+    max_rate_hz: float
+    reason: RefusedError
+
+    @property
+    def warning(self) -> str:
+        return f"budget {self.max_rate_hz:g}: {'; '.join((self.reason.what, *self.reason.problems))}"
+
+
 class ParetoInterrupted(KeyboardInterrupt):
     """Ctrl-C during a comparison of budgets: `points` has the conversions that were finished."""
 
@@ -38,10 +51,12 @@ class ParetoInterrupted(KeyboardInterrupt):
 
 
 def pareto(
-    source: RateNetwork | str | Path, task: Task | str | Path, budgets: str | Sequence[float], **options: Any
-) -> list[Conversion]:
+    source: RateNetwork | str | Path, task: Task | str | Path, budgets: str | Sequence[float], *,
+    refused: list[Refused] | None = None, **options: Any,
+) -> list[Conversion]:  # fmt: skip
     """A conversion by method "calibrated" for each budget, ascending; options: of convert_network.
 
+    A budget that cannot be kept is added to `refused`; RefusedError where there is no such list, or no budget can.
     Ctrl-C raises ParetoInterrupted, with what was finished.
     """
     values = parse_budgets(budgets)
@@ -49,13 +64,19 @@ def pareto(
     for budget in values:
         try:
             points.append(convert_network(source, task, method="calibrated", max_rate=budget, **options))
+        except RefusedError as reason:
+            if refused is None or (budget == values[-1] and not points):
+                raise
+            refused.append(Refused(budget, reason))
         except KeyboardInterrupt:
             where = f"interrupted at budget {budget:g}, after {len(points)} of {len(values)} budgets"
             raise ParetoInterrupted(where, tuple(points)) from None
     return points
 
 
-def compared(task: str, points: Sequence[Conversion], *, interrupted: bool = False) -> dict[str, Any]:
+def compared(
+    task: str, points: Sequence[Conversion], refused: Sequence[Refused] = (), *, interrupted: bool = False
+) -> dict[str, Any]:
     """What `spikeport convert --pareto --json` prints; warnings: of all budgets, each with those that it is about."""
     rows = [p.as_dict() for p in points]
     budgets: dict[str, list[str]] = {}
@@ -63,4 +84,5 @@ def compared(task: str, points: Sequence[Conversion], *, interrupted: bool = Fal
         for warning in row["warnings"]:
             budgets.setdefault(warning, []).append(f"{row['max_rate_hz']:g}")
     warnings = [f"budget{'s' if len(of) > 1 else ''} {', '.join(of)}: {warning}" for warning, of in budgets.items()]
+    warnings = [*(r.warning for r in refused), *warnings]
     return {"task": task, "points": rows, "warnings": warnings, "interrupted": interrupted}

@@ -1,7 +1,10 @@
 """The search over lambda: candidates x trials in the engine, on any joblib backend.
 
 Every candidate sees the same trials with the same noise (common random numbers), so candidates differ by lambda
-alone. The winner has the highest accuracy; ties go to the middle of the plateau.
+alone. The winner has the highest accuracy within the budget of spikes; ties go to the middle of the plateau.
+
+`fast` stops who can no longer win. Who is within the budget is known at the end only, so a candidate may have been
+stopped for one that turns out to spend too much: then it goes on, until none is left that could win.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+from numpy.typing import NDArray
 
 from spikeport.convert.evaluate import Part, evaluate
 from spikeport.convert.grid import bracket as bracket_grid
@@ -65,7 +69,10 @@ class SearchInterrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What to search: how to build a candidate, on which task, judged how. rule: None for the distance objective."""
+    """What to search: how to build a candidate, on which task, judged how. rule: None for the distance objective.
+
+    max_rate_hz: spikes/s a unit that the winner may have; None: any.
+    """
 
     build: Build
     task: Task
@@ -75,6 +82,7 @@ class Search:
     seed: int = 0
     dtype: str = "float32"
     fast: bool = False
+    max_rate_hz: float | None = None
     scheduler: str | None = None
     n_jobs: int = -1
     progress: Progress | None = None
@@ -108,8 +116,15 @@ class Search:
         return _sorted(found)
 
     def best(self, candidates: Sequence[Candidate]) -> int:
-        """The winner's index; candidates that were stopped early cannot win."""
-        return middle_of_plateau([-np.inf if c.stopped else self._score(c) for c in candidates])
+        """The winner's index; candidates that were stopped early, or are above the budget, cannot win. Where all are
+        above it, the one with the fewest spikes."""
+        if not any(self.allows(c) for c in candidates):
+            return min(range(len(candidates)), key=lambda i: candidates[i].mean_rate_hz)
+        return middle_of_plateau([self._score(c) if self.allows(c) else -np.inf for c in candidates])
+
+    def allows(self, candidate: Candidate) -> bool:
+        """Did it see all trials, within the budget?"""
+        return not candidate.stopped and (self.max_rate_hz is None or candidate.mean_rate_hz <= self.max_rate_hz)
 
     def _score(self, candidate: Candidate) -> float:
         value = candidate.accuracy if self.rule is not None else candidate.distance
@@ -118,22 +133,28 @@ class Search:
 
     def _run(self, grid: Sequence[float], networks: list[SpikingNetwork], tally: _Tally) -> tuple[Candidate, ...]:
         chunks = _chunks(self.trials, chunk_size(networks[0], self.task, len(networks), self.trials, _workers(self)))
+        fast = self.fast and self.rule is not None
+        most = None if self.max_rate_hz is None else self.max_rate_hz * self.trials * _unit_seconds(self, networks[0])
         done = 0
         try:
-            for group in _groups(chunks, _workers(self) if self.fast and self.rule is not None else len(chunks)):
-                alive = [i for i in range(len(grid)) if not tally.stopped[i]]
-                with closing(_in_parallel(self, [networks[i] for i in alive], group)) as parts:
-                    for part in parts:
-                        tally.add(alive, part)
-                        done += 1
-                        if self.progress is not None:
-                            self.progress(done, len(chunks), "search")
-                if self.fast and self.rule is not None:
-                    tally.stop_hopeless(self.rule, self.trials)
+            while True:
+                for group in _groups(chunks, _workers(self) if fast else len(chunks)):
+                    alive = [i for i in range(len(grid)) if not tally.stopped[i] and tally.trials[i] == group[0][0]]
+                    if not alive:
+                        continue
+                    with closing(_in_parallel(self, [networks[i] for i in alive], group)) as parts:
+                        for part in parts:
+                            tally.add(alive, part)
+                            done = min(done + 1, len(chunks))
+                            if self.progress is not None:
+                                self.progress(done, len(chunks), "search")
+                    if fast:
+                        tally.stop_hopeless(str(self.rule), self.trials, most)
+                if not (fast and tally.go_on(str(self.rule), self.trials, most)):
+                    return tally.candidates(grid, self)
         except KeyboardInterrupt:
             where = f"in the search, after {int(tally.trials.max())} of {self.trials} trials"
             raise SearchInterrupted(where, tally.candidates(grid, self)) from None
-        return tally.candidates(grid, self)
 
 
 class _Tally:
@@ -155,11 +176,29 @@ class _Tally:
         self.squared[np.asarray(alive), at : at + part.spikes.shape[1]] = part.distance
         self.trials[alive] += part.spikes.shape[1]
 
-    def stop_hopeless(self, rule: str, total: int) -> None:
-        """Stop who would lose even if every trial left were right: the winner, and its ties, stay what they were."""
+    def stop_hopeless(self, rule: str, total: int, most: float | None) -> None:
+        """Stop who would lose even if every trial left were right, against who is not above the budget by now.
+
+        most: spikes of a candidate over all trials, or None.
+        """
         right = self.right[rule]
-        reachable = right + (total - self.trials)
-        self.stopped |= (self.trials < total) & (reachable < right[~self.stopped].max())
+        rivals = right[~self.stopped & ~self._over(most)]
+        if rivals.size:
+            self.stopped |= (self.trials < total) & (right + (total - self.trials) < rivals.max())
+
+    def go_on(self, rule: str, total: int, most: float | None) -> bool:
+        """At the end, with the budget kept or not: start those again that could still win; are there any?"""
+        right = self.right[rule]
+        within = right[(self.trials == total) & ~self._over(most)]
+        could = right + (total - self.trials) >= (within.max() if within.size else 0)
+        over = self._over(most) if within.size else np.zeros(right.size, dtype=np.bool_)  # else all: for the refusal
+        again = self.stopped & could & ~over
+        self.stopped &= ~again
+        return bool(again.any())
+
+    def _over(self, most: float | None) -> NDArray[np.bool_]:
+        """Above the budget, whatever comes."""
+        return np.asarray(self.spikes > (np.inf if most is None else most))
 
     def distance(self, candidate: int) -> float:
         """Root mean square distance to the rate outputs over the trials done; NaN where it was not measured."""
@@ -167,8 +206,7 @@ class _Tally:
         return float(np.sqrt(done.mean())) if done.size else float("nan")
 
     def candidates(self, grid: Sequence[float], search: Search) -> tuple[Candidate, ...]:
-        network = search.build(grid[0])
-        seconds = steps_of(search.task.n_samples, network.held_inputs[0], network.dt) * network.dt
+        unit_seconds = _unit_seconds(search, search.build(grid[0]))
         found = []
         for i, value in enumerate(grid):
             n = int(self.trials[i])
@@ -180,7 +218,7 @@ class _Tally:
                     inverse_lambda=float(value),
                     accuracy=by_rule[search.rule] if search.rule is not None else None,
                     by_rule=by_rule,
-                    mean_rate_hz=float(self.spikes[i] / (n * seconds * network.n_neurons)),
+                    mean_rate_hz=float(self.spikes[i] / (n * unit_seconds)),
                     distance=self.distance(i) if search.rule is None else None,
                     trials=n,
                     stopped=bool(self.stopped[i]),
@@ -189,17 +227,41 @@ class _Tally:
         return tuple(found)
 
 
-def run_parts(network: SpikingNetwork, search: Search, *, first: int, n: int) -> tuple[dict[str, int], int, float]:
-    """Trials first .. first + n - 1 of one network on the search's backend: (rule -> right, spikes, distance)."""
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What one network did on some trials. right: by rule.  rate_hz: spikes/s a unit.  rate_error: its standard error,
+    of the trials' spread (infinite of a single one).  distance: to the rate outputs, or NaN."""
+
+    right: dict[str, int]
+    rate_hz: float
+    rate_error: float
+    distance: float
+
+
+def run_parts(network: SpikingNetwork, search: Search, *, first: int, n: int) -> Parts:
+    """Trials first .. first + n - 1 of one network on the search's backend."""
     tally = _Tally(1, search.task.rules, first=first, trials=n)
+    spikes: list[NDArray[np.int64]] = []
     with _backend(search.scheduler):
         chunks = _chunks(n, chunk_size(network, search.task, 1, n, _workers(search)), first)
         with closing(_in_parallel(search, [network], chunks)) as parts:
             for done, part in enumerate(parts, start=1):
                 tally.add([0], part)
+                spikes.append(part.spikes[0])
                 if search.progress is not None:
                     search.progress(done, len(chunks), "fresh trials")
-    return {rule: int(right[0]) for rule, right in tally.right.items()}, int(tally.spikes[0]), tally.distance(0)
+    unit_seconds = _unit_seconds(search, network)
+    spread = float(np.std(np.sort(np.concatenate(spikes)), ddof=1)) if n > 1 else np.inf  # sorted: parts have no order
+    return Parts(
+        right={rule: int(right[0]) for rule, right in tally.right.items()},
+        rate_hz=float(tally.spikes[0]) / (n * unit_seconds), rate_error=spread / np.sqrt(n) / unit_seconds,
+        distance=tally.distance(0),
+    )  # fmt: skip
+
+
+def _unit_seconds(search: Search, network: SpikingNetwork) -> float:
+    """Seconds of a trial times units: what a trial's spikes are divided by."""
+    return float(steps_of(search.task.n_samples, network.held_inputs[0], network.dt) * network.dt * network.n_neurons)
 
 
 def chunk_size(network: SpikingNetwork, task: Task, n_candidates: int, trials: int, workers: int) -> int:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from spikeport.convert.calibration.calibrate import judged_on
 from spikeport.snn.neurons import per_unit
 from spikeport.snn.spiking import SpikingNetwork
 
@@ -48,13 +49,14 @@ def take_trained(above: SpikingNetwork, below: SpikingNetwork) -> SpikingNetwork
 
 def trained_words(a: SpikingNetwork, b: SpikingNetwork) -> str:
     """What the fine-tuning says of itself, and how far it moved the weights."""
-    said = (b if is_finetuned(b) else a).provenance["finetuning"]
+    kept = (b if is_finetuned(b) else a).provenance
+    said, judges = kept["finetuning"], judged_on(int(kept["calibration"]["trials"]))
     moved = [
         float(np.sqrt(np.mean((k.weight - j.weight) ** 2) / np.mean(j.weight**2)))
         for j, k in zip(a.projections, b.projections, strict=True) if np.any(j.weight)
     ]  # fmt: skip
     return (
-        f"{said['steps']} steps: output error {said['loss_before']:.3g} -> {said['loss_after']:.3g} on held-out "
-        f"calibration trials, {said['mean_rate_hz_before']:.3g} -> {said['mean_rate_hz_after']:.3g} spikes/s, weights "
+        f"{said['steps']} steps: output error {said['loss_before']:.3g} -> {said['loss_after']:.3g} on {judges}, "
+        f"{said['mean_rate_hz_before']:.3g} -> {said['mean_rate_hz_after']:.3g} spikes/s, weights "
         f"moved by up to {max(moved, default=0.0):.2g} of their rms"
     )

@@ -17,6 +17,7 @@ from spikeport.snn.fingerprint import fingerprint
 from spikeport.snn.losses import Loss
 from spikeport.snn.measures import wilson
 from spikeport.snn.recording import Recording, join
+from spikeport.snn.seen import seen_trials
 from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.tasks import Task, get_task
 from spikeport.targets.base import Runner, RunOptions, check_choices, run_problems
@@ -139,7 +140,10 @@ def run_network(  # long: a third of it is the signature
         device=device, seed=seed, trials=trials, right=right, rule=rule,
         mean_rate_hz=spikes / (trials * duration * network.n_neurons), silent_trials=silent,
         seconds=time.perf_counter() - started, losses=lowering.losses,
-        warnings=() if watch is None else watch.warnings(),
+        warnings=(
+            *seen_trials(network, task, seed=seed, first=first, trials=trials),
+            *(() if watch is None else watch.warnings()),
+        ),
         recording=replace(join(kept), network=fingerprint(network)) if keep else None,
     )  # fmt: skip
 

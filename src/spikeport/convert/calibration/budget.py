@@ -13,12 +13,14 @@ filtered with the unit's own tau. Noise as of a Poisson process; LIF units are m
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 
-from spikeport.convert.calibration.bounds import Range
+from spikeport.convert.calibration.bounds import Bounds, Range
 from spikeport.convert.calibration.observed import Observed
 from spikeport.convert.presets import Preset
+from spikeport.snn.errors import RefusedError
 from spikeport.snn.neurons import Array
 from spikeport.snn.rate import RateNetwork
 from spikeport.snn.tasks.base import Task, Trials
@@ -26,6 +28,9 @@ from spikeport.snn.tasks.base import Task, Trials
 SPREAD = 10.0  # 1/lambda stays within this factor of the median: the linear estimate is rough
 FULL = 0.4  # of the highest rate that a unit's step and refractory period allow: the f-I curve is coarse near it
 HIGHEST = 400.0  # spikes/s of a unit at most, whatever the step: our choice, about the fastest of cortical units
+HARDLY = (
+    0.01  # of the median unit's rise of r: who moves less has the 1/lambda of that, or a rare spike would say nothing
+)
 ENOUGH = 10  # trials for A: it only ranks units
 MANY = 1000  # trials of the task, to see how often it has which kind; the standard error of a half is 0.016
 MOST_KINDS = 10  # the published tasks have 2 or 4 kinds, or as many as trials
@@ -38,15 +43,17 @@ def inverse_lambdas(
 ) -> Array:
     """(N,): L of the module: proportional to sqrt(worth), the budget spent, no unit above what it can fire.
 
-    within: (low, high) for each L. What full units cannot take goes to the others; low is kept even over the budget,
-    a unit's ceiling even below low.
+    within: (low, high) for each L, kept even over the budget. What full units cannot take goes to the others. Where a
+    unit's ceiling is below low, keep_bracket has refused it.
     """
     share = np.sqrt(worth)
     middle = float(np.median(share[observed.alive]))
     share = np.clip(share, middle / SPREAD, middle * SPREAD) if middle > 0 else np.ones(share.shape)
     over = np.maximum(observed.r - baseline, 0.0)
     mean = np.where(observed.alive, over.mean(axis=(0, 1)), 0.0)
-    ceiling = highest_rate(preset) / np.maximum(observed.peak - baseline, 1e-9)
+    rise = observed.peak - baseline
+    hardly = HARDLY * float(np.median(rise[observed.alive]))
+    ceiling = highest_rate(preset) / np.maximum(rise, max(hardly, 1e-9))
     low, high = (0.0, np.inf) if within is None else within
     ceiling = np.minimum(ceiling, high)
 
@@ -61,6 +68,43 @@ def inverse_lambdas(
         scale = (least + most) / 2
         least, most = (scale, most) if float((at(scale) * mean).sum()) <= budget else (least, scale)
     return at(least)
+
+
+def keep_bracket(observed: Observed, preset: Preset, bounds: Bounds) -> tuple[Preset, Bounds]:
+    """The preset and bounds with the refractory periods at which every unit can have 1/lambda within its bracket.
+
+    RefusedError where no period is short enough for the bracket's lower end.
+    """
+    if bounds.inverse_lambda is None:
+        return preset, bounds
+    low, high = bounds.inverse_lambda
+    peak = np.where(observed.alive, observed.peak - observed.baseline, 0.0)
+    shortest = min(bounds.t_refs(preset))
+    most, needed = highest_rate(replace(preset, t_ref=shortest)), float(peak.max()) * low
+    if needed > most:
+        fits = most / float(peak.max())
+        full = int((peak * low > most).sum())
+        raise RefusedError(
+            f"1/lambda cannot be {low:g} or more for {full} of {peak.size} units",
+            [
+                f"unit {int(peak.argmax())}: would be asked for {needed:.3g} spikes/s; at a step of {preset.dt:g} s, "
+                f"t_ref {shortest:g} s, none is asked for more than {most:g}",
+                f"the largest 1/lambda that every unit can have: {fits:.4g}",
+            ],
+            hint=f"--bracket {_below(fits):g}:{high:g}   or no --bracket: each unit then has what it can",
+        )
+    if needed <= 0:
+        return preset, bounds
+    longest = FULL / needed - preset.dt  # of t_ref, for highest_rate to reach what is needed
+    if bounds.t_ref is None:
+        return (preset if preset.t_ref <= longest else replace(preset, t_ref=0.0)), bounds
+    return preset, replace(bounds, t_ref=(bounds.t_ref[0], min(bounds.t_ref[1], max(longest, bounds.t_ref[0]))))
+
+
+def _below(value: float) -> float:
+    """Two digits, rounded down."""
+    digits = 10.0 ** (np.floor(np.log10(value)) - 1)
+    return float(np.floor(value / digits) * digits)
 
 
 def trial_weights(task: Task, trials: Trials, seed: int) -> Array:

@@ -13,28 +13,35 @@ The published transfer has one number for all of this, so an LIF's curve must ha
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikeport.convert.calibration.bounds import Bounds, Range, parse_range
-from spikeport.convert.calibration.budget import highest_rate, output_worth, trial_weights
+from spikeport.convert.calibration.budget import highest_rate, keep_bracket, output_worth, trial_weights
 from spikeport.convert.calibration.choose import Bench, Choice, Tried, choose
 from spikeport.convert.calibration.loop import SPENT, Round
+from spikeport.convert.calibration.loop import _n_correct as n_correct
 from spikeport.convert.calibration.observed import Observed, observe
+from spikeport.convert.calibration.ranges import ranges
 from spikeport.convert.calibration.units import SETTINGS, Units, build, check_preset, losses
 from spikeport.convert.presets import Preset, get_preset
-from spikeport.snn.errors import SpikeportError
+from spikeport.snn.blas import single_threaded
+from spikeport.snn.errors import RefusedError, SpikeportError
 from spikeport.snn.losses import Loss
 from spikeport.snn.neurons import Array
 from spikeport.snn.rate import RateNetwork
+from spikeport.snn.seen import mark
 from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.tasks.base import Task
 
 TRIALS = 30  # calibration trials: 20 correct, 10 judge
 ROUNDS = 8  # corrections at most: two alone, and then while they make it better or spend the budget
 SILENT = "the network is silent on every calibration trial"
+SOME = 50  # trials, to see which labels a task has
 MAX_RATE_HZ = 20.0  # spikes/s a unit by default: what cortical networks and chips afford
 
 
@@ -43,8 +50,8 @@ class Calibration:
     """A calibrated network. units: what was chosen; history: the rounds of the loop that gave it; best: which one.
 
     inverse_lambda: mean over the units that fire, weighted by their spikes.  curve_error: root mean square over units
-    of f(gain x + offset) / L - (phi(x) - b).  x_low, x_high: (N,), the x that was calibrated.  choices: every noise and
-    refractory period that was a candidate; reason: of the chosen one.
+    of f(gain x + offset) / L - (phi(x) - b).  x_low, x_high: (N,), the x that was calibrated.  alive: (N,), units whose
+    rate moves.  choices: every noise and refractory period that was a candidate; reason: of the chosen one.
     """
 
     network: SpikingNetwork
@@ -56,6 +63,7 @@ class Calibration:
     t_ref: float
     x_low: Array
     x_high: Array
+    alive: NDArray[np.bool_]
     choices: tuple[Choice, ...]
     reason: str
     losses: tuple[Loss, ...]
@@ -83,10 +91,11 @@ class Calibration:
         if most.expected_rate_hz == 0:
             return "no unit fires in any round: the budget is too small, or the inputs drive none"
         if most is best:
-            return "no more was spent in any round: units are as fast as their step and t_ref allow, or rounds ran out"
+            limits = "their step, t_ref and bracket"
+            return f"no more was spent in any round: units are as fast as {limits} allow, or rounds ran out"
         return (
-            f"with more spikes ({most.expected_rate_hz:.3g} spikes/s) the output error on held-out calibration trials "
-            f"was no smaller: {most.score:.3f}"
+            f"with more spikes ({most.expected_rate_hz:.3g} spikes/s) the output error on "
+            f"{judged_on(self.network.provenance['calibration']['trials'])} was no smaller: {most.score:.3f}"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -102,7 +111,7 @@ class Calibration:
             "dt": self.network.dt,
             "history": [r.as_dict() for r in self.history],
             "best": self.best,
-            "units": _summary(self.units),
+            "units": _summary(self.units, self.alive),
             "budget_spent": self.budget_spent,
             "budget_left": self.budget_left,
             "read_out": _read_out(self.history[self.best], self.units),
@@ -114,6 +123,7 @@ class Calibration:
         }
 
 
+@single_threaded()  # of NumPy: many small products, none of them worth a second thread
 def calibrate(  # long: a third of it is the signature
     source: RateNetwork,
     task: Task,
@@ -129,6 +139,7 @@ def calibrate(  # long: a third of it is the signature
     t_ref: float | Range | None = None,
     rounds: int = ROUNDS,
     refit: bool = True,
+    rule: str | None = None,
     n_threads: int | None = None,
 ) -> Calibration:
     """The spiking network of `source` that says the same on `task` with at most max_rate_hz spikes/s a unit.
@@ -137,7 +148,8 @@ def calibrate(  # long: a third of it is the signature
     max_rate_hz: the budget (default 20).  inverse_lambda: (low, high) for each unit under that budget; or one number
     for all units, and as many spikes as it takes.  preset: the neuron and the step; dt: s.  noise_sd: mV a step, and
     t_ref: s, a number or (low, high) to choose within (default: the preset's noise, and its t_ref or 0).  rounds: of
-    the closed loop.  refit: may the read-out be learned again?  n_threads: None is one per core.
+    the closed loop.  refit: may the read-out be learned again?  rule: of the task (default: its first), that says which
+    outputs are right.  n_threads: None is one per core.
     """
     started = time.perf_counter()
     base = get_preset(preset) if isinstance(preset, str) else preset
@@ -148,7 +160,8 @@ def calibrate(  # long: a third of it is the signature
     for noise in bounds.noises(base):
         for period in bounds.t_refs(base):
             check_preset(source, replace(base, noise_sd=noise, t_ref=period))
-    observed = observe(source, task, seed=seed, trials=trials, first=first)
+    observed = observe(source, task, seed=seed, trials=trials, first=first, rule=rule)
+    base, bounds = keep_bracket(observed, base, bounds)
     limit = np.inf if single is not None else MAX_RATE_HZ if max_rate_hz is None else max_rate_hz
     bench = Bench(
         source=source, observed=observed, limit=limit, single=single, within=bounds.inverse_lambda, rounds=rounds,
@@ -157,11 +170,12 @@ def calibrate(  # long: a third of it is the signature
         seed=seed, first=first, n_threads=n_threads, refit=refit,
     )  # fmt: skip
     chosen, choices, reason = choose(bench, base, bounds)
+    _check_budget(chosen, choices, limit, bounds)
     low, high = observed.x_range
     mean_lambda = _mean_inverse_lambda(chosen.units, observed)
-    warnings = (*observed.warnings, *_warnings(chosen, observed, limit, single, bounds))
+    warnings = (*observed.warnings, *_warnings(chosen, observed, single), *_judges(observed, task, seed))
     found = losses(chosen.preset)
-    provenance = {
+    provenance: dict[str, Any] = {
         "method": "calibrated",
         "preset": base.name,
         "inverse_lambda": mean_lambda,
@@ -173,14 +187,16 @@ def calibrate(  # long: a third of it is the signature
             "curve_error": chosen.curve_error, "units": chosen.units.as_dict(), "warnings": list(warnings),
             "settings": {name: getattr(chosen.preset, name) for name in SETTINGS},
             "choices": [c.as_dict() for c in choices], "reason": reason,
-            "read_out": _read_out(chosen.history[chosen.best], chosen.units),
-            **_ranges(chosen.units, low, high),
+            "read_out": _read_out(chosen.history[chosen.best], chosen.units), **mark(task),
         },
     }  # fmt: skip
+    network = build(source, chosen.preset, chosen.units, provenance)
+    kept = ranges(source, network, chosen.units, observed, seed=seed, first=first, n_threads=n_threads)
+    network = replace(network, provenance={**provenance, "calibration": {**provenance["calibration"], **kept}})
     return Calibration(
-        network=build(source, chosen.preset, chosen.units, provenance), inverse_lambda=mean_lambda, units=chosen.units,
+        network=network, inverse_lambda=mean_lambda, units=chosen.units,
         history=chosen.history, best=chosen.best, curve_error=chosen.curve_error, t_ref=chosen.preset.t_ref, x_low=low,
-        x_high=high, choices=choices, reason=reason, losses=tuple(found), warnings=warnings,
+        x_high=high, alive=observed.alive, choices=choices, reason=reason, losses=tuple(found), warnings=warnings,
         seconds=time.perf_counter() - started,
     )  # fmt: skip
 
@@ -216,24 +232,61 @@ def _mean_inverse_lambda(units: Units, observed: Observed) -> float:
     return float((spikes * units.inverse_lambda).sum() / total) if total > 0 else float(units.inverse_lambda.mean())
 
 
-def _warnings(
-    chosen: Tried, observed: Observed, limit: float, single: float | None, bounds: Bounds
-) -> list[str]:  # fmt: skip
+def _check_budget(chosen: Tried, choices: Sequence[Choice], limit: float, bounds: Bounds) -> None:
+    """The budget is a constraint: refuse what stays above it on the calibration trials, in every round."""
+    if chosen.within(limit):
+        return
+    tried = [c.rate_hz for c in choices if c.rate_hz is not None]
+    least = min([r.expected_rate_hz for r in chosen.history] + tried)
+    problems = [f"the fewest: {least:.3g} spikes/s a unit on trials of this task"]
+    bracket = bounds.inverse_lambda
+    at_low = bracket is not None and bool((chosen.units.inverse_lambda <= bracket[0] * (1 + 1e-9)).any())
+    if bracket is not None and at_low:
+        problems.append(f"1/lambda may not be below {bracket[0]:g}, and units are there")
+    smaller = "   or a smaller LOW of --bracket" if at_low else ""
+    raise RefusedError(
+        f"no calibration stays within {limit:g} spikes/s a unit", problems,
+        hint=f"--max-rate {float(f'{1.1 * least:.2g}'):g}{smaller}",
+    )  # fmt: skip
+
+
+def judged_on(trials: int) -> str:
+    """In words: the trials that judge a calibration on so many."""
+    return "held-out calibration trials" if trials > 1 else "the one calibration trial, which also corrects"
+
+
+def _judges(observed: Observed, task: Task, seed: int) -> list[str]:
+    """What the trials that judge cannot show."""
+    n = observed.trials.n_trials
+    if n == 1:
+        return ["1 calibration trial: the one that corrects also judges, and none is held out; 2 or more hold one out"]
+    labels = observed.trials.labels[n_correct(n) :]
+    kinds = set(labels.tolist())
+    if len(kinds) > 1 or len(_labels(task, seed)) < 2:
+        return []
+    return [
+        f"held out to judge: {len(labels)} of {n} calibration trials, with one kind of answer only (label "
+        f"{kinds.pop()}), so the output error and the choice of the round say nothing of others; more of them, or mixed"
+    ]
+
+
+def _labels(task: Task, seed: int) -> set[int]:
+    """The labels that trials of the task have: of a file all, else those of some."""
+    found = getattr(task, "labels", None)
+    return set((found if found is not None else task.trials(SOME, seed=seed).labels).tolist())
+
+
+def _warnings(chosen: Tried, observed: Observed, single: float | None) -> list[str]:
     found, units, preset = [], chosen.units, chosen.preset
     best = chosen.history[chosen.best]
-    if best.expected_rate_hz > limit:
-        why = ""
-        if bounds.inverse_lambda is not None and (units.inverse_lambda <= bounds.inverse_lambda[0]).any():
-            why = f": 1/lambda may not be below {bounds.inverse_lambda[0]:g}"
-        found.append(
-            f"{best.expected_rate_hz:.3g} spikes/s a unit on trials of this task, above the budget {limit:g}{why}"
-        )
     if best.mean_rate_hz == 0:
         found.append(SILENT)
     elif not best.score < 1:
+        n = observed.trials.n_trials
+        mixed = len(set(observed.trials.labels[n_correct(n) :].tolist())) > 1
         found.append(
-            f"the outputs miss the rate network's by {best.score:.2f} of their standard deviation on held-out "
-            "calibration trials: a constant would do as well"
+            f"the outputs miss the rate network's by {best.score:.2f} of their standard deviation on {judged_on(n)}"
+            + (": a constant would do as well" if mixed else ", where the outputs hardly differ from trial to trial")
         )
     peak = np.maximum(observed.peak - units.baseline, 0) * units.inverse_lambda
     full = int((peak[observed.alive] > highest_rate(preset) * (1 + 1e-6)).sum())
@@ -249,18 +302,10 @@ def _read_out(best: Round, units: Units) -> dict[str, Any]:
     return {"learned": units.w_out is not None, "score": best.score, "own_score": best.own_score}
 
 
-def _ranges(units: Units, low: Array, high: Array) -> dict[str, list[float]]:
-    """x that each unit took on the calibration trials, and the drive gain x + offset (mV) that this is: what a run can
-    look at, because a spiking network knows its drive and not x."""
-    found = {"x_low": low, "x_high": high, "drive_low": units.gain * low + units.offset,
-             "drive_high": units.gain * high + units.offset}  # fmt: skip
-    return {name: np.round(value, 6).tolist() for name, value in found.items()}
-
-
-def _summary(units: Units) -> dict[str, Any]:
-    """Quantiles over units of what was chosen per unit."""
+def _summary(units: Units, alive: NDArray[np.bool_]) -> dict[str, Any]:
+    """Quantiles, over the units whose rate moves, of what was chosen per unit; the others say nothing."""
     levels = (0.0, 0.25, 0.5, 0.75, 1.0)
     named = {"gain": units.gain, "offset": units.offset, "inverse_lambda": units.inverse_lambda,
              "baseline": units.baseline}  # fmt: skip
-    found: dict[str, Any] = {name: [float(v) for v in np.quantile(a, levels)] for name, a in named.items()}
-    return {"quantiles": list(levels), **found, "tau_out": units.tau_out}
+    found: dict[str, Any] = {name: [float(v) for v in np.quantile(a[alive], levels)] for name, a in named.items()}
+    return {"quantiles": list(levels), **found, "tau_out": units.tau_out, "silent": int((~alive).sum())}

@@ -4,14 +4,19 @@
     2 each noise with that one, in the closed loop under the same budget
     3 where t_ref has bounds of its own: the others too, with the noise that was best
 
-The measured output error on calibration trials that no correction sees decides. Errors within TIE of the least differ
-by chance: of these the smallest noise, which costs a target nothing, then the smallest error.
+The measured output error on calibration trials that no correction sees decides, among candidates of which none has
+SURE fewer of them right than another. Errors within TIE of the least differ by chance: of these the smallest noise,
+which costs a target nothing, then the smallest error.
+
+Candidates race: all run LOOK rounds, then each goes on, the best first, as long as its error is within HOPE of what the
+best of the others had after as many rounds. (Not of its last: a network with two states may take some to find both.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,13 +24,15 @@ import numpy as np
 from spikeport.convert.calibration.bounds import Bounds, Range
 from spikeport.convert.calibration.budget import inverse_lambdas
 from spikeport.convert.calibration.curves import Curve, fi_curve, noise_of_v
-from spikeport.convert.calibration.loop import AIM, TAUS_OUT, Loop, Round
+from spikeport.convert.calibration.loop import AIM, LOOK, SURE, TAUS_OUT, Loop, Round, hopeless
 from spikeport.convert.calibration.match import match, samples
 from spikeport.convert.calibration.observed import Observed
 from spikeport.convert.calibration.units import Units
 from spikeport.convert.presets import Preset
 from spikeport.snn.neurons import Array
 from spikeport.snn.rate import RateNetwork
+
+Key = tuple[float, float]  # noise_sd, t_ref
 
 TIE = 1.05  # of the least error: two calibrations of one network, on other trials, differ by as much
 DITHER = 1.0  # mV: a curve without noise has a jump at threshold, and is matched as if v had this standard deviation
@@ -35,13 +42,14 @@ SLOPES = 3.0  # mV: derivatives in the loop are of a curve smoothed by so much, 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """A candidate. curve_error: of its plain match, in units of r.  score, rate_hz: output error and expected spikes/s
-    a unit, of those that ran."""
+    a unit, of those that ran; stopped: too far behind."""
 
     noise_sd: float
     t_ref: float
     curve_error: float
     score: float | None = None
     rate_hz: float | None = None
+    stopped: bool = False
     chosen: bool = False
 
     def as_dict(self) -> dict[str, Any]:
@@ -57,6 +65,7 @@ class Tried:
     units: Units
     history: tuple[Round, ...]
     best: int
+    stopped: bool = False
 
     def within(self, max_rate_hz: float) -> bool:
         return self.history[self.best].expected_rate_hz <= max_rate_hz
@@ -64,6 +73,10 @@ class Tried:
     @property
     def score(self) -> float:
         return self.history[self.best].score
+
+    @property
+    def right(self) -> int:
+        return self.history[self.best].right
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,35 +121,38 @@ class Bench:
             first=self.first, n_threads=self.n_threads, weights=self.weights, refit=self.refit,
         )  # fmt: skip
 
-    def run(self, preset: Preset, start: tuple[Units, float]) -> Tried:
-        """The closed loop of one candidate, whose plain match is `start`."""
+    def run(self, preset: Preset, start: tuple[Units, float]) -> Iterator[Tried]:
+        """The closed loop of one candidate, whose plain match is `start`, after each round."""
         aim = AIM * self.limit
 
         def matched(asked_hz: float) -> Units:
             return start[0] if asked_hz == aim else self.matched(preset, asked_hz)[0]
 
-        units, history, best = self.loop(preset).improve(matched, rounds=self.rounds, max_rate_hz=self.limit)
-        return Tried(preset=preset, curve_error=start[1], units=units, history=tuple(history), best=best)
+        for units, history, best in self.loop(preset).improve(matched, rounds=self.rounds, max_rate_hz=self.limit):
+            yield Tried(preset=preset, curve_error=start[1], units=units, history=history, best=best)
 
 
 def choose(bench: Bench, preset: Preset, bounds: Bounds) -> tuple[Tried, tuple[Choice, ...], str]:
     """The best candidate, all of them, and the reason in words; see the module."""
-    starts: dict[tuple[float, float], tuple[Units, float]] = {}
-    tried: dict[tuple[float, float], Tried] = {}
+    starts: dict[Key, tuple[Units, float]] = {}
+    tried: dict[Key, Tried] = {}
 
-    def at(key: tuple[float, float]) -> Preset:
+    def at(key: Key) -> Preset:
         return replace(preset, noise_sd=key[0], t_ref=key[1])
 
+    def run(keys: Sequence[Key]) -> None:
+        race({key: bench.run(at(key), starts[key]) for key in keys}, tried, bench.limit)
+
+    fits = []
     for sd in bounds.noises(preset):
         keys = [(sd, t) for t in bounds.t_refs(preset)]
         for key in keys:
             starts[key] = bench.matched(at(key), AIM * bench.limit)
-        best = min(keys, key=lambda k: starts[k][1])
-        tried[best] = bench.run(at(best), starts[best])
+        fits.append(min(keys, key=lambda k: starts[k][1]))
+    run(fits)
     chosen = _least(list(tried.values()), bench.limit)
     if bounds.t_ref is not None:
-        for key in [k for k in starts if k[0] == chosen.preset.noise_sd and k not in tried]:
-            tried[key] = bench.run(at(key), starts[key])
+        run([k for k in starts if k[0] == chosen.preset.noise_sd and k not in tried])
         chosen = _least(list(tried.values()), bench.limit)
     choices = []
     for key, (_, error) in starts.items():
@@ -144,6 +160,7 @@ def choose(bench: Bench, preset: Preset, bounds: Bounds) -> tuple[Tried, tuple[C
         choices.append(
             Choice(
                 noise_sd=key[0], t_ref=key[1], curve_error=error, chosen=ran is chosen,
+                stopped=ran is not None and ran.stopped,
                 score=None if ran is None else ran.score,
                 rate_hz=None if ran is None else ran.history[ran.best].expected_rate_hz,
             )
@@ -151,12 +168,36 @@ def choose(bench: Bench, preset: Preset, bounds: Bounds) -> tuple[Tried, tuple[C
     return chosen, tuple(choices), _reason(chosen, list(tried.values()), bench.limit)
 
 
+def race(running: Mapping[Key, Iterator[Tried]], tried: dict[Key, Tried], limit: float) -> None:
+    """Run these candidates, beside those that were tried before, and add them; see the module."""
+    for key, rounds in running.items():
+        for now in islice(rounds, LOOK):
+            tried[key] = now
+    for key in sorted(running, key=lambda k: tried[k].score):
+        while True:
+            others = [t for k, t in tried.items() if k != key and t.within(limit)]
+            if others and hopeless(tried[key].history, _least(others, limit).history):
+                tried[key] = replace(tried[key], stopped=True)
+                break
+            more = next(running[key], None)
+            if more is None:
+                break
+            tried[key] = more
+
+
 def _least(tried: Sequence[Tried], limit: float) -> Tried:
-    """See the module; over the budget is worse than any error."""
-    allowed = [t for t in tried if t.within(limit)] or list(tried)
+    """See the module."""
+    allowed = _allowed(tried, limit)
     least = min(t.score for t in allowed)
     as_good = [t for t in allowed if t.score <= TIE * least] or allowed
     return min(as_good, key=lambda t: (t.preset.noise_sd, t.score))
+
+
+def _allowed(tried: Sequence[Tried], limit: float) -> list[Tried]:
+    """Over the budget is worse than fewer right, and that is worse than any error."""
+    within = [t for t in tried if t.within(limit)] or list(tried)
+    most = max(t.right for t in within)
+    return [t for t in within if t.right > most - SURE]
 
 
 def _reason(chosen: Tried, tried: Sequence[Tried], limit: float) -> str:
@@ -166,7 +207,12 @@ def _reason(chosen: Tried, tried: Sequence[Tried], limit: float) -> str:
         return f"{name}: the only noise there was to try, and the t_ref whose f-I match fits best"
     over = sum(not t.within(limit) for t in tried)
     said = f"; {over} of {len(tried)} stay above the budget" if over else ""
-    least = min(tried, key=lambda t: (not t.within(limit), t.score))
+    stopped = sum(t.stopped for t in tried)
+    said += f"; {stopped} stopped, too far behind" if stopped else ""
+    allowed = _allowed(tried, limit)
+    fewer = len(tried) - len(allowed) - (over if over < len(tried) else 0)
+    said += f"; {fewer} with clearly fewer calibration trials right" if fewer else ""
+    least = min(allowed, key=lambda t: t.score)
     if least is chosen:
         return f"{name}: the least output error of {len(tried)} that ran, {chosen.score:.3f}{said}"
     return (

@@ -12,13 +12,14 @@ phi(x'), not the rate network's r: a unit that answers its true input rightly is
 
 The read-out is learned again from what the units say in that run (readout.py), where that helps the trials that judge.
 
-score: root mean square between outputs and the rate network's noise-free ones, over the latter's standard deviation,
-on calibration trials that no correction sees.
+score: root mean square between outputs and those to follow (observed.py), over the latter's standard deviation, on
+calibration trials that no correction sees; right: how many of these the task's rule takes. A round with SURE fewer
+right than another is worse whatever its score; fewer than that is chance, and the score decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,7 +40,10 @@ TAUS_OUT = (0.005, 0.010, 0.020, 0.030, 0.050)  # s, of the read-out: short ones
 AS_GOOD = 1.05  # the longest tau_out whose score is within this factor of the best: rules look at single extremes
 HELD_OUT = 3  # one calibration trial in so many judges, the others correct
 BETTER = 0.97  # of the best score so far: less is chance
+SURE = 5  # trials: a sign test of so many to none is 3 %
 GIVE_UP = 2  # rounds that are no better
+LOOK = 2  # rounds that show whether a candidate may still be the best one
+HOPE = 1.15  # of the score that the best one had after as many: of 30 runs on six networks none that was worse won
 ALONE = 2  # corrections before 1/lambda moves: at few spikes the plain match is far off, and so is its rate
 AIM = 0.93  # of the budget: where the next round's spikes should be
 SPENT = (0.85, 0.98)  # of the budget: within, no round moves 1/lambda; above, other trials may spend more than it
@@ -49,6 +53,7 @@ _FACTOR = (0.5, 2.0)  # by which a round may change the spikes that are asked fo
 _SAME = 0.01  # relative change of 1/lambda below which units are full: none may fire more
 _MOST_ASKED = 4.0  # budgets: units that are full spend no more, whatever they are asked for
 
+Improved = tuple[Units, tuple["Round", ...], int]
 Matched = Callable[[float], Units]  # the plain match for so many spikes/s a unit
 
 
@@ -57,7 +62,8 @@ class Round:
     """A run of the loop. score: of the module, with the read-out learned again where that helps; own_score: with the
     rate network's own; own_error: root mean square over units of their mean e; mean_error: of their mean r' - r,
     against the rate network; mean_rate_hz: spikes/s a unit on the calibration trials; expected_rate_hz: the same on
-    many trials of the task; asked_hz: what the match was made for, if there is a budget; tau_out: s."""
+    many trials of the task; asked_hz: what the match was made for, if there is a budget; tau_out: s; right: of `judged`
+    held-out calibration trials, by the task's rule."""
 
     score: float
     own_score: float
@@ -67,6 +73,8 @@ class Round:
     expected_rate_hz: float
     asked_hz: float | None
     tau_out: float
+    right: int
+    judged: int
 
     def as_dict(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -97,8 +105,9 @@ class Loop:
     weights: Array | None = None
     refit: bool = True
 
-    def improve(self, matched: Matched, *, rounds: int, max_rate_hz: float) -> tuple[Units, list[Round], int]:
-        """The best units of up to `rounds` corrections, the history, and which round that was.
+    def improve(self, matched: Matched, *, rounds: int, max_rate_hz: float) -> Iterator[Improved]:
+        """After the plain match and each of up to `rounds` corrections: the best units until then, the history, and
+        which round that was.
 
         Where the best round spends too little or too much of the budget, the match is made again for more or fewer
         spikes, and the corrections until then are put on top. Too many spikes are worse than any score; of rounds whose
@@ -120,8 +129,9 @@ class Loop:
             best = _best(history, max_rate_hz)
             asked = made[best].asked_hz if full else _asks(history, best, max_rate_hz)
             moves = asked != made[best].asked_hz and (best, asked) not in again_from
+            yield made[best].units, tuple(history), best
             if number == rounds or (since >= GIVE_UP and not moves):
-                break
+                return
             corrected = self._corrected(now.units, said, heard)
             if moves:  # the best, as it was, with other spikes; where it is the latest, its correction comes along
                 origin = made[best] if best < number else replace(now, units=corrected)
@@ -131,7 +141,6 @@ class Loop:
                 now = _Made(units=self._moved(origin.units, origin.plain, again), plain=again, asked_hz=asked)
             else:
                 now = replace(now, units=corrected)
-        return made[best].units, history, best
 
     def _moved(self, units: Units, plain: Units, again: Units) -> Units:
         """`again` with the corrections that made `units` of `plain`: a factor of gain, and mV at the mean x."""
@@ -183,9 +192,11 @@ class Loop:
         own = (source.activation(heard) - said).mean(axis=(0, 1))
         learned = score
         if self.refit and np.isfinite(score):
-            fit = fit_readout(source, said, observed.quiet_outputs, tau, taught)
+            fit = fit_readout(source, said, observed.outputs, tau, taught)
             if fit.score < BETTER * score:
                 learned, read = fit.score, replace(read, w_out=fit.weight, b_out=fit.bias)
+        weight, bias = read.read_out(source)
+        right = observed.right(smoothed(said @ weight.T + bias, tau, source.dt))[held]
         rates = ((said - units.baseline) * units.inverse_lambda).mean(axis=(0, 2))
         return Round(
             score=learned,
@@ -196,11 +207,13 @@ class Loop:
             expected_rate_hz=float(rates.mean() if self.weights is None else rates @ self.weights),
             asked_hz=float(asked) if np.isfinite(asked) else None,
             tau_out=tau,
+            right=int(right.sum()),
+            judged=right.size,
         ), read
 
     def _score(self, said: Array, tau: float) -> float:
         """Of a read-out of decay `tau`, bin by bin."""
-        wanted = self.observed.quiet_outputs[:, -said.shape[1] :]
+        wanted = self.observed.outputs[:, -said.shape[1] :]
         o = smoothed(said @ self.source.w_out.T + self.source.b_out, tau, self.source.dt)
         return float(np.sqrt(((o - wanted) ** 2).mean())) / output_size(wanted)
 
@@ -226,28 +239,44 @@ class Loop:
         )
 
 
+def hopeless(history: Sequence[Round], leader: Sequence[Round]) -> bool:
+    """After LOOK rounds or more: is the best score worse than the leader's was by then, by HOPE, and no more right?"""
+    if len(history) < LOOK:
+        return False
+    score, right = min(r.score for r in history), max(r.right for r in history)
+    return score > HOPE * min(r.score for r in leader[: len(history)]) and right < max(r.right for r in leader) + SURE
+
+
 def _spends(made: Round, max_rate_hz: float) -> bool:
     return SPENT[0] * max_rate_hz <= made.expected_rate_hz <= SPENT[1] * max_rate_hz
 
 
-def _rank(made: Round, max_rate_hz: float) -> tuple[bool, float]:
-    """Smaller is better: too many spikes are worse than any score."""
-    return made.expected_rate_hz > SPENT[1] * max_rate_hz, made.score
+def _rank(made: Round, history: Sequence[Round], max_rate_hz: float) -> tuple[bool, bool, float]:
+    """Smaller is better: too many spikes are worse than SURE fewer right than another within the budget, that is worse
+    than any score."""
+    within = [r for r in (*history, made) if r.expected_rate_hz <= SPENT[1] * max_rate_hz]
+    most = max((r.right for r in within), default=0)
+    return made.expected_rate_hz > SPENT[1] * max_rate_hz, made.right <= most - SURE, made.score
 
 
 def _is_better(made: Round, history: Sequence[Round], max_rate_hz: float) -> bool:
     """By more than chance than all before."""
-    over, best = min((_rank(r, max_rate_hz) for r in history), default=(True, np.inf))
-    return _rank(made, max_rate_hz) < (over, BETTER * best)
+    every = (*history, made)
+    over, fewer, best = min((_rank(r, every, max_rate_hz) for r in history), default=(True, True, np.inf))
+    return _rank(made, every, max_rate_hz) < (over, fewer, BETTER * best)
 
 
 def _best(history: Sequence[Round], max_rate_hz: float) -> int:
     """The index of the best rank; where all are over the budget, of the fewest spikes; see Loop.improve."""
-    ranks = [_rank(r, max_rate_hz) for r in history]
+    ranks = [_rank(r, history, max_rate_hz) for r in history]
     best = min(range(len(history)), key=lambda i: ranks[i])
     if ranks[best][0]:
         return min(range(len(history)), key=lambda i: history[i].expected_rate_hz)
-    as_good = [i for i, r in enumerate(history) if BETTER * r.score <= history[best].score and _spends(r, max_rate_hz)]
+    as_good = [
+        i
+        for i, r in enumerate(history)
+        if BETTER * r.score <= history[best].score and ranks[i][1] == ranks[best][1] and _spends(r, max_rate_hz)
+    ]
     return min(as_good or [best], key=lambda i: history[i].score)
 
 

@@ -1,4 +1,11 @@
-"""The rate network on the calibration trials: what x takes, what r must be, and what these trials cannot show."""
+"""The rate network on the calibration trials: what x takes, what r and o must be, and what these trials cannot show.
+
+    o* = o without noise                          where the task's rule finds that as right as with the network's noise
+    o* = mean of o over DRAWS of the noise        where without it clearly fewer trials are right
+
+The second is for a network that was trained with its noise and needs it: max(x, 0) has a higher mean with noise in x
+than without, so a ReLU network without its noise may hold an output where no rule takes it.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +18,34 @@ from numpy.typing import NDArray
 from spikeport.snn.errors import UnsupportedError
 from spikeport.snn.neurons import Array
 from spikeport.snn.rate import RateNetwork, simulate_rate
-from spikeport.snn.tasks.base import Task, Trials
+from spikeport.snn.tasks.base import Task, Trials, Verdict
 
 SILENCE = 0.1  # quantile of r that becomes the baseline: of 0, 0.01 and 0.1 the best by far at few spikes
 QUANTILES = 32
+DRAWS = 8  # of the noise: what is left of it is a third, and ridge regression averages over trials too
 STILL = 1e-6  # r that moves less over all trials and times does not move: far above rounding, far below a spike
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Observed:
     """trials: the calibration trials.  x, r: (time, batch, N) with the network's own noise: what units really take.
-    quiet_x, quiet_r, quiet_outputs: without noise: what the spiking network must follow.  alive: (N,) r moves."""
+    quiet_x, quiet_r: without noise: what the spiking network must follow.  outputs: (time, batch, n_outputs), o* of the
+    module.  rule: of the task, None for its first.  alive: (N,) r moves."""
 
+    task: Task
+    rule: str | None
     trials: Trials
     x: Array
     r: Array
     quiet_x: Array
     quiet_r: Array
-    quiet_outputs: Array
+    outputs: Array
     alive: NDArray[np.bool_]
     warnings: tuple[str, ...]
+
+    def right(self, outputs: Array) -> Verdict:
+        """(batch,): which of the trials these outputs get right, in bins of the rate network's dt."""
+        return _right(self.task, self.rule, self.trials, outputs)
 
     @functools.cached_property
     def baseline(self) -> Array:
@@ -55,7 +70,9 @@ class Observed:
         return self.x.min(axis=(0, 1)), self.x.max(axis=(0, 1))
 
 
-def observe(source: RateNetwork, task: Task, *, seed: int, trials: int, first: int) -> Observed:
+def observe(
+    source: RateNetwork, task: Task, *, seed: int, trials: int, first: int, rule: str | None = None
+) -> Observed:
     """Run `source` on trials first .. first + trials - 1, with its noise and without; refuse what teaches nothing."""
     given = task.trials(trials, seed=seed, first=first)
     noisy = simulate_rate(source, given.inputs, seed=seed, first_trial=first, record_state=True)
@@ -78,10 +95,40 @@ def observe(source: RateNetwork, task: Task, *, seed: int, trials: int, first: i
             [f"{source.n_neurons} units, {trials} trials of task '{task.name}'"],
             hint="trials with an input that drives the network, or --method lambda, which needs none",
         )
+    outputs, why = _to_follow(source, task, rule, given, (noisy.outputs, quiet.outputs), seed)
     return Observed(
-        trials=given, x=noisy.x, r=noisy.r, quiet_x=quiet.x, quiet_r=quiet.r, quiet_outputs=quiet.outputs, alive=alive,
-        warnings=tuple(_warnings(given, alive, quiet.outputs)),
+        task=task, rule=rule, trials=given, x=noisy.x, r=noisy.r, quiet_x=quiet.x, quiet_r=quiet.r, outputs=outputs,
+        alive=alive, warnings=(*_warnings(given, alive, outputs), *why),
     )  # fmt: skip
+
+
+def _to_follow(
+    source: RateNetwork, task: Task, rule: str | None, trials: Trials, found: tuple[Array, Array], seed: int
+) -> tuple[Array, list[str]]:
+    """o* of the module, and a warning where it is the mean. found: outputs with noise and without.
+
+    Clearly: the trials that only one of the two gets right differ by more than two standard deviations of a fair coin.
+    """
+    noisy, quiet = found
+    with_noise, without = _right(task, rule, trials, noisy), _right(task, rule, trials, quiet)
+    gained, lost = int((with_noise & ~without).sum()), int((without & ~with_noise).sum())
+    if gained - lost <= 2 * np.sqrt(gained + lost):
+        return quiet, []
+    mean = noisy / DRAWS
+    for k in range(1, DRAWS):
+        again = simulate_rate(source, trials.inputs, seed=(seed + k) % 2**64, first_trial=trials.first)
+        mean += again.outputs / DRAWS
+    if int(_right(task, rule, trials, mean).sum()) <= int(without.sum()):
+        return quiet, []
+    n, by = trials.n_trials, rule or task.rules[0]
+    return mean, [
+        f"without its noise the rate network is right in {int(without.sum())} of {n} calibration trials by '{by}', "
+        f"with it in {int(with_noise.sum())}: the read-out follows its mean outputs over {DRAWS} draws of the noise"
+    ]
+
+
+def _right(task: Task, rule: str | None, trials: Trials, outputs: Array) -> Verdict:
+    return task.judge(outputs, trials, dt=trials.dt, kind="spiking", rule=rule or task.rules[0])
 
 
 def _warnings(given: Trials, alive: NDArray[np.bool_], outputs: Array) -> list[str]:

@@ -40,6 +40,7 @@ from spikeport.snn.measures.filtering import sample_ends
 from spikeport.snn.neurons import Array
 from spikeport.snn.rate import RateNetwork, simulate_rate
 from spikeport.snn.recording import Recording
+from spikeport.snn.seen import seen_trials
 from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.tasks import Task, Trials
 
@@ -163,6 +164,7 @@ def validate(
     }
     picture, simulating = Picture.of(source), 0.0
     watch = RangeWatch.of(levels[0].network)
+    seen = seen_trials(levels[0].network, task, seed=seed, first=first, trials=trials)
     apart: dict[str, dict[str, Any]] = {}
     for done in range(0, trials, batch):
         part = task.trials(min(batch, trials - done), seed=seed, first=first + done)
@@ -193,7 +195,7 @@ def validate(
     paths = {f.name: f.trajectories for f in free}
     return Validation(
         task=task.name, rule=rule, trials=trials, first=first, seed=seed, verdicts=verdicts, free=free,
-        warnings=(*_stranger(source, levels[0].network), *(() if watch is None else watch.warnings())),
+        warnings=(*_stranger(source, levels[0].network), *seen, *(() if watch is None else watch.warnings())),
         picture=picture.as_dict(task, [f.units() for f in free], paths),
         seconds=time.perf_counter() - started, seconds_simulating=simulating,
     )  # fmt: skip
