@@ -42,7 +42,7 @@ from kim2019_table import (
 from spikeport.convert.conversion import convert_network
 from spikeport.convert.validation.validate import sampled_outputs
 from spikeport.snn import engine
-from spikeport.snn.errors import SpikeportError
+from spikeport.snn.errors import RefusedError, SpikeportError
 from spikeport.snn.files import load_rate_network, save_rate_network
 from spikeport.snn.measures import PairedSums
 from spikeport.snn.rate import RateNetwork, simulate_rate
@@ -131,6 +131,9 @@ class Bench:
                 self.clock["conversion: search"] += record["search_seconds"]
                 self.clock["conversion: fresh trials"] += record["seconds"] - record["search_seconds"]
                 self.results.add(record)
+                if "refused" in record:
+                    print(f"{c.name} seed {seed}, {method}: {record['refused'].splitlines()[0]}", flush=True)
+                    continue
                 print(
                     f"{c.name} seed {seed}, {method}: 1/lambda {record['inverse_lambda']:g}, "
                     f"fresh {record['right']['published'] / TEST_TRIALS:.3f} published "
@@ -153,11 +156,16 @@ def training_record(network: str, seed: int, provenance: Any, *, seconds: float 
 def converted(c: Condition, seed: int, method: str, path: Path, threads: int) -> dict[str, Any]:
     """The search and the fresh trials of one network, as a line of the results."""
     arguments: dict[str, Any] = {"preset": c.preset, "grid": c.grid if method == "lambda" else None} | METHODS[method]
-    conversion = convert_network(
-        path, c.task, trials=TRIALS, test_trials=TEST_TRIALS, seed=seed, rule="published", n_jobs=threads, **arguments
-    )
-    return {
-        "kind": "conversion", "condition": c.name, "network": c.network, "seed": seed, "method": method,
+    begun = {"kind": "conversion", "condition": c.name, "network": c.network, "seed": seed, "method": method}
+    started = time.perf_counter()
+    try:
+        conversion = convert_network(
+            path, c.task, trials=TRIALS, test_trials=TEST_TRIALS, seed=seed, rule="published", n_jobs=threads,
+            **arguments,
+        )  # fmt: skip
+    except RefusedError as error:
+        return begun | refused(error, time.perf_counter() - started)
+    return begun | {
         "inverse_lambda": conversion.inverse_lambda,
         "best": max((x.accuracy or 0.0 for x in conversion.search), default=None),
         "curve": [[x.inverse_lambda, x.accuracy, x.by_rule["strict"], x.mean_rate_hz] for x in conversion.search],
@@ -168,6 +176,16 @@ def converted(c: Condition, seed: int, method: str, path: Path, threads: int) ->
         "mean_rate_hz": conversion.mean_rate_hz, "t_ref": c.preset.t_ref, "dtype": conversion.dtype,
         "warnings": list(conversion.warnings), "versions": versions(),
         "seconds": conversion.seconds, "search_seconds": conversion.search_seconds,
+    }  # fmt: skip
+
+
+def refused(error: RefusedError, seconds: float) -> dict[str, Any]:
+    """The line of a network that is not converted within its budget: it counts, and not as a success."""
+    none = dict.fromkeys(("published", "strict"), 0)
+    return {
+        "refused": str(error), "inverse_lambda": None, "best": None, "curve": [], "trials": TRIALS,
+        "test_trials": TEST_TRIALS, "right": none, "rate_right": none, "output_correlation": None, "mean_rate_hz": None,
+        "warnings": [], "versions": versions(), "seconds": seconds, "search_seconds": seconds,
     }  # fmt: skip
 
 
