@@ -349,6 +349,19 @@ def test_the_third_partys_network_converts_at_1_ms_without_noise(third_party: Ra
     assert rate <= 15.0
 
 
+def test_no_round_above_the_budget_would_be_clearly_better_with_fewer_spikes(third_party: RateNetwork) -> None:
+    """Seed 2 has its first good round above the budget. An error of spikes alone grows as their number to -1/2."""
+    found = calibrate(
+        third_party, get_task("go-nogo"), seed=2, max_rate_hz=3.0, dt=1e-3, noise_sd=0.0, n_threads=1
+    )  # fmt: skip
+    best = found.history[found.best]
+    above = [r for r in found.history if r.expected_rate_hz > 3.0]
+    assert above
+    assert best.expected_rate_hz <= 3.0
+    assert all(best.score <= 1.2 * r.score * np.sqrt(r.expected_rate_hz / 3.0) for r in above)
+    assert best.right == best.judged
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_the_third_partys_network_keeps_99_of_100_trials_at_15_spikes_a_second(

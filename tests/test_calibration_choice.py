@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,12 @@ from spikeport.convert.calibration import calibrate
 from spikeport.convert.calibration.bounds import Bounds, parse_range
 from spikeport.convert.calibration.budget import inverse_lambdas, trial_weights
 from spikeport.convert.calibration.choose import TIE, Tried, _least, race
-from spikeport.convert.calibration.loop import ALONE, HOPE, LOOK, SPENT, Round, _asks, _best, _is_better, hopeless
 from spikeport.convert.calibration.observed import Observed
 from spikeport.convert.calibration.readout import fit_readout, smoothed
+from spikeport.convert.calibration.rounds import (
+    SPENT,
+    Round,
+)
 from spikeport.convert.calibration.units import Units, build
 from spikeport.convert.presets import PRESETS
 from spikeport.snn.engine import simulate
@@ -91,7 +94,7 @@ def test_every_candidate_is_reported_and_the_choice_has_its_reason(task: FileTas
 
 def made(noise: float, score: float, hz: float = 10.0, right: int = 10) -> Tried:
     one = Round(score=score, own_score=score, own_error=0, mean_error=0, mean_rate_hz=hz, expected_rate_hz=hz,
-                asked_hz=hz, tau_out=0.02, right=right, judged=10)  # fmt: skip
+                asked_hz=hz, tau_out=0.02, right=right, judged=10, goal=10)  # fmt: skip
     return Tried(preset=replace(CHIP, noise_sd=noise), curve_error=0.0, units=None, history=(one,), best=0)  # type: ignore[arg-type]
 
 
@@ -138,52 +141,6 @@ def test_a_target_sets_the_bounds_by_its_own_check(target: str, dt: float, noise
 # ---- the budget
 
 
-def rounds_of(*said: tuple[float, float, float], right: Sequence[int] = ()) -> list[Round]:
-    """(score, expected spikes/s, asked); right: of 10 trials each, all of them by default."""
-    return [Round(score=s, own_score=s, own_error=0, mean_error=0, mean_rate_hz=hz, expected_rate_hz=hz, asked_hz=asked,
-                  tau_out=0.02, right=k, judged=10)
-            for (s, hz, asked), k in zip(said, right or [10] * len(said), strict=True)]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("history", "best"),
-    [
-        (rounds_of((0.3, 9, 9), (0.2, 7, 9)), 1),
-        (rounds_of((0.2, 7, 9), (0.205, 9, 9)), 1),  # within chance: the one that spends the budget
-        (rounds_of((0.1, 10.5, 9), (0.4, 5, 9)), 1),  # too many spikes are worse than any score
-        (rounds_of((0.1, 12, 9), (0.4, 11, 9)), 1),  # all over: the fewest
-        (rounds_of((0.1, 9, 9), (0.4, 9, 9), right=(5, 10)), 1),  # clearly fewer right: worse than any score
-        (rounds_of((0.1, 9, 9), (0.4, 9, 9), right=(6, 10)), 0),  # by chance
-        (rounds_of((0.1, 9, 9), (0.4, 11, 9), right=(5, 10)), 0),  # right, but over the budget
-        (rounds_of((0.2, 7, 9), (0.2, 9, 9), right=(10, 5)), 0),  # spends the budget, and is wrong
-    ],
-)
-def test_the_best_round_is_within_the_budget(history: list[Round], best: int) -> None:
-    assert _best(history, 10.0) == best
-
-
-def test_a_round_with_clearly_more_right_is_better_than_those_before_whatever_its_score() -> None:
-    before = rounds_of((0.1, 9, 9), (0.2, 9, 9), right=(5, 5))
-    (more,) = rounds_of((0.5, 9, 9))
-    (fewer,) = rounds_of((0.05, 9, 9), right=(5,))
-    assert _is_better(more, before, 10.0)
-    assert _is_better(fewer, before, 10.0)  # as few right, and a smaller error
-    assert not _is_better(fewer, [*before, more], 10.0)
-
-
-@pytest.mark.parametrize(("factor", "right", "stops"), [(0.99, 10, False), (1.01, 10, True), (1.01, 15, False)])
-def test_a_candidate_ends_early_where_it_is_far_behind_what_the_best_one_was_then(
-    factor: float, right: int, stops: bool
-) -> None:
-    leader = rounds_of((0.3, 9, 9), (0.2, 9, 9), (0.1, 9, 9))  # the third is of no matter until the candidate has one
-    history = rounds_of((0.4, 9, 9), (0.2 * HOPE * factor, 9, 9), right=(10, right))
-    assert LOOK == 2
-    assert hopeless(history, leader) == stops
-    assert not hopeless(history[:1], leader)
-    third = rounds_of((0.1 * HOPE * factor, 9, 9), right=(right,))
-    assert hopeless([*history, *third], leader) == stops
-
-
 def test_candidates_race_and_one_that_is_far_behind_is_not_run_on() -> None:
     """Scores by round; the second is slow, and has caught up by its third round."""
     scores = {0.0: (0.50, 0.40, 0.39, 0.38), 0.1: (0.60, 0.45, 0.10, 0.09), 0.2: (0.50, 0.47, 0.46, 0.45)}
@@ -192,7 +149,7 @@ def test_candidates_race_and_one_that_is_far_behind_is_not_run_on() -> None:
     def rounds(noise: float) -> Iterator[Tried]:
         for k in range(4):
             ran[noise] += 1
-            history = tuple(rounds_of(*((s, 9.0, 9.0) for s in scores[noise][: k + 1])))
+            history = tuple(made(noise, s, hz=9.0).history[0] for s in scores[noise][: k + 1])
             yield replace(made(noise, 0.0), history=history, best=k)
 
     tried: dict[tuple[float, float], Tried] = {}
@@ -210,25 +167,6 @@ def test_a_candidate_that_ended_early_says_so_and_is_not_chosen(task: FileTask) 
     assert {c.noise_sd for c in stopped} == {4.0, 8.0}
     assert not any(c.chosen for c in stopped)
     assert "2 stopped, too far behind" in found.reason
-
-
-@settings(deadline=None)
-@given(few=st.floats(1.0, 8.0), many=st.floats(10.0, 30.0))
-def test_between_too_few_spikes_and_too_many_the_next_match_is_asked_for_what_is_between(
-    few: float, many: float
-) -> None:
-    first = [(0.5, 1.0, 9.3)] * ALONE
-    history = rounds_of(*first, (0.3, few, 9.3), (0.2, many, 15.0))
-    assert _asks(history, ALONE, 10.0) == pytest.approx(np.sqrt(9.3 * 15.0))
-    spent = rounds_of(*first, (0.3, 9.0, 12.0))
-    assert _asks(spent, ALONE, 10.0) == 12.0
-
-
-def test_the_first_corrections_come_alone() -> None:
-    first = [(0.5, 1.0, 9.3)] * (ALONE + 1)
-    for n in range(1, ALONE + 1):
-        assert _asks(rounds_of(*first[:n]), 0, 10.0) == 9.3
-    assert _asks(rounds_of(*first), 0, 10.0) > 9.3
 
 
 def test_the_budget_is_spent(task: FileTask) -> None:

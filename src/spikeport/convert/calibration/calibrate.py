@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from spikeport.convert.calibration.bounds import Bounds, Range, parse_range
 from spikeport.convert.calibration.budget import highest_rate, keep_bracket, output_worth, trial_weights
 from spikeport.convert.calibration.choose import Bench, Choice, Tried, choose
-from spikeport.convert.calibration.loop import SPENT, Round
 from spikeport.convert.calibration.loop import _n_correct as n_correct
 from spikeport.convert.calibration.observed import Observed, observe
 from spikeport.convert.calibration.ranges import ranges
+from spikeport.convert.calibration.rounds import SPENT, Round, left_because
 from spikeport.convert.calibration.units import SETTINGS, Units, build, check_preset, losses
 from spikeport.convert.presets import Preset, get_preset
 from spikeport.snn.blas import single_threaded
@@ -39,7 +39,7 @@ from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.tasks.base import Task
 
 TRIALS = 30  # calibration trials: 20 correct, 10 judge
-ROUNDS = 8  # corrections at most: two alone, and then while they make it better or spend the budget
+ROUNDS = 8  # of the closed loop: as long as they may be better (rounds.py); twice as many where the best is not right
 SILENT = "the network is silent on every calibration trial"
 SOME = 50  # trials, to see which labels a task has
 MAX_RATE_HZ = 20.0  # spikes/s a unit by default: what cortical networks and chips afford
@@ -86,17 +86,8 @@ class Calibration:
         """Why it spends less than it may."""
         if self.budget_spent is None or self.budget_spent >= SPENT[0]:
             return None
-        most = max(self.history, key=lambda r: r.expected_rate_hz)
-        best = self.history[self.best]
-        if most.expected_rate_hz == 0:
-            return "no unit fires in any round: the budget is too small, or the inputs drive none"
-        if most is best:
-            limits = "their step, t_ref and bracket"
-            return f"no more was spent in any round: units are as fast as {limits} allow, or rounds ran out"
-        return (
-            f"with more spikes ({most.expected_rate_hz:.3g} spikes/s) the output error on "
-            f"{judged_on(self.network.provenance['calibration']['trials'])} was no smaller: {most.score:.3f}"
-        )
+        said = self.network.provenance["calibration"]
+        return left_because(self.history, self.best, float(said["max_rate_hz"]), judged_on(said["trials"]))
 
     def as_dict(self) -> dict[str, Any]:
         """What was chosen and how it went; plain numbers."""

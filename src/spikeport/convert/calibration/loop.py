@@ -13,15 +13,14 @@ phi(x'), not the rate network's r: a unit that answers its true input rightly is
 The read-out is learned again from what the units say in that run (readout.py), where that helps the trials that judge.
 
 score: root mean square between outputs and those to follow (observed.py), over the latter's standard deviation, on
-calibration trials that no correction sees; right: how many of these the task's rule takes. A round with SURE fewer
-right than another is worse whatever its score; fewer than that is chance, and the score decides.
+calibration trials that no correction sees. Which round is best, and what the next one starts from: rounds.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from spikeport.convert.calibration.curves import Curve
 from spikeport.convert.calibration.match import gauss_newton
 from spikeport.convert.calibration.observed import Observed
 from spikeport.convert.calibration.readout import fit_readout, output_size, smoothed
+from spikeport.convert.calibration.rounds import AIM, BETTER, MORE, Round, Step, best_of, next_step, satisfied
 from spikeport.convert.calibration.units import Units, build
 from spikeport.convert.presets import Preset
 from spikeport.snn.blas import single_threaded
@@ -39,54 +39,30 @@ from spikeport.snn.rate import RateNetwork
 TAUS_OUT = (0.005, 0.010, 0.020, 0.030, 0.050)  # s, of the read-out: short ones lag less, long ones are quieter
 AS_GOOD = 1.05  # the longest tau_out whose score is within this factor of the best: rules look at single extremes
 HELD_OUT = 3  # one calibration trial in so many judges, the others correct
-BETTER = 0.97  # of the best score so far: less is chance
-SURE = 5  # trials: a sign test of so many to none is 3 %
-GIVE_UP = 2  # rounds that are no better
-LOOK = 2  # rounds that show whether a candidate may still be the best one
-HOPE = 1.15  # of the score that the best one had after as many: of 30 runs on six networks none that was worse won
-ALONE = 2  # corrections before 1/lambda moves: at few spikes the plain match is far off, and so is its rate
-AIM = 0.93  # of the budget: where the next round's spikes should be
-SPENT = (0.85, 0.98)  # of the budget: within, no round moves 1/lambda; above, other trials may spend more than it
 _PRIOR = (0.3, 3.0)  # sd of a correction: of log gain, and of the offset in mV; against noise where spikes are few
 _MOST = (0.4, 3.0)  # of a round
-_FACTOR = (0.5, 2.0)  # by which a round may change the spikes that are asked for
 _SAME = 0.01  # relative change of 1/lambda below which units are full: none may fire more
-_MOST_ASKED = 4.0  # budgets: units that are full spend no more, whatever they are asked for
 
-Improved = tuple[Units, tuple["Round", ...], int]
+Improved = tuple[Units, tuple[Round, ...], int]
 Matched = Callable[[float], Units]  # the plain match for so many spikes/s a unit
 
 
-@dataclass(frozen=True, kw_only=True)
-class Round:
-    """A run of the loop. score: of the module, with the read-out learned again where that helps; own_score: with the
-    rate network's own; own_error: root mean square over units of their mean e; mean_error: of their mean r' - r,
-    against the rate network; mean_rate_hz: spikes/s a unit on the calibration trials; expected_rate_hz: the same on
-    many trials of the task; asked_hz: what the match was made for, if there is a budget; tau_out: s; right: of `judged`
-    held-out calibration trials, by the task's rule."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Correction:
+    """(N,) each: of log gain, and of the drive at the mean x, mV; middle: that x."""
 
-    score: float
-    own_score: float
-    own_error: float
-    mean_error: float
-    mean_rate_hz: float
-    expected_rate_hz: float
-    asked_hz: float | None
-    tau_out: float
-    right: int
-    judged: int
-
-    def as_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
+    log_gain: Array
+    offset: Array
+    middle: Array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Made:
-    """Units of a round; plain: the match that they were corrected from, made for asked_hz."""
+    """Units of a round; plain: the match that they were corrected from; correction: the whole of the next one."""
 
     units: Units
     plain: Units
-    asked_hz: float
+    correction: _Correction
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,47 +76,41 @@ class Loop:
     curve: Curve
     seed: int
     first: int
-    damping: float = 0.4
     n_threads: int | None = None
     weights: Array | None = None
     refit: bool = True
 
     def improve(self, matched: Matched, *, rounds: int, max_rate_hz: float) -> Iterator[Improved]:
-        """After the plain match and each of up to `rounds` corrections: the best units until then, the history, and
-        which round that was.
+        """After the plain match and each round after it: the best units until then, the history, and which round that
+        was. Up to `rounds` rounds, and up to MORE times as many as long as the best one is not what it should be.
 
-        Where the best round spends too little or too much of the budget, the match is made again for more or fewer
-        spikes, and the corrections until then are put on top. Too many spikes are worse than any score; of rounds whose
-        scores differ by chance, one that spends SPENT of the budget.
+        A match that is made again for more or fewer spikes has the corrections until then put on top.
         """
         history: list[Round] = []
         made: list[_Made] = []
-        plain = matched(AIM * max_rate_hz)
-        now = _Made(units=plain, plain=plain, asked_hz=AIM * max_rate_hz)
-        since, full = 0, False
-        again_from: set[tuple[int, float]] = set()  # a best round that was matched again as it was, and for how many
-        for number in range(rounds + 1):
-            said = self.run(now.units)
+        steps = [Step(origin=-1, asked_hz=AIM * max_rate_hz, damping=0.0)]
+        units = plain = matched(AIM * max_rate_hz)
+        full = False
+        for number in range(MORE * rounds + 1):
+            said = self.run(units)
             heard = self.heard(said)
-            found, read = self._round(now.units, said, heard, now.asked_hz)
-            since = 0 if _is_better(found, history, max_rate_hz) else since + 1
+            found, read = self._round(units, said, heard, steps[-1].asked_hz)
             history.append(found)
-            made.append(replace(now, units=read))
-            best = _best(history, max_rate_hz)
-            asked = made[best].asked_hz if full else _asks(history, best, max_rate_hz)
-            moves = asked != made[best].asked_hz and (best, asked) not in again_from
+            made.append(_Made(units=read, plain=plain, correction=self._correction(units, said, heard)))
+            best = best_of(history, max_rate_hz)
             yield made[best].units, tuple(history), best
-            if number == rounds or (since >= GIVE_UP and not moves):
+            if number == MORE * rounds or (number >= rounds and satisfied(history, max_rate_hz)):
                 return
-            corrected = self._corrected(now.units, said, heard)
-            if moves:  # the best, as it was, with other spikes; where it is the latest, its correction comes along
-                origin = made[best] if best < number else replace(now, units=corrected)
-                again_from |= {(best, asked)} if best < number else set()
-                again = matched(asked)
-                full = bool(np.allclose(again.inverse_lambda, origin.plain.inverse_lambda, rtol=_SAME))
-                now = _Made(units=self._moved(origin.units, origin.plain, again), plain=again, asked_hz=asked)
-            else:
-                now = replace(now, units=corrected)
+            step = next_step(history, steps, max_rate_hz, full=full)
+            if step is None:
+                return
+            origin = made[step.origin]
+            units, plain = self._corrected(origin, step.damping), origin.plain
+            if step.asked_hz != steps[step.origin].asked_hz:
+                plain = matched(step.asked_hz)
+                full = full or bool(np.allclose(plain.inverse_lambda, origin.plain.inverse_lambda, rtol=_SAME))
+                units = self._moved(units, origin.plain, plain)
+            steps.append(step)
 
     def _moved(self, units: Units, plain: Units, again: Units) -> Units:
         """`again` with the corrections that made `units` of `plain`: a factor of gain, and mV at the mean x."""
@@ -196,7 +166,7 @@ class Loop:
             if fit.score < BETTER * score:
                 learned, read = fit.score, replace(read, w_out=fit.weight, b_out=fit.bias)
         weight, bias = read.read_out(source)
-        right = observed.right(smoothed(said @ weight.T + bias, tau, source.dt))[held]
+        right = observed.right(smoothed(said @ weight.T + bias, tau, source.dt))
         rates = ((said - units.baseline) * units.inverse_lambda).mean(axis=(0, 2))
         return Round(
             score=learned,
@@ -209,6 +179,7 @@ class Loop:
             tau_out=tau,
             right=int(right.sum()),
             judged=right.size,
+            goal=self.goal,
         ), read
 
     def _score(self, said: Array, tau: float) -> float:
@@ -217,7 +188,12 @@ class Loop:
         o = smoothed(said @ self.source.w_out.T + self.source.b_out, tau, self.source.dt)
         return float(np.sqrt(((o - wanted) ** 2).mean())) / output_size(wanted)
 
-    def _corrected(self, units: Units, said: Array, heard: Array) -> Units:
+    @functools.cached_property
+    def goal(self) -> int:
+        """How many calibration trials the outputs to follow get right."""
+        return int(self.observed.right(self.observed.outputs).sum())
+
+    def _correction(self, units: Units, said: Array, heard: Array) -> _Correction:
         correct = slice(None, _n_correct(said.shape[1]))
         said, x = said[:, correct], heard[:, correct]
         wanted = self.source.activation(x)
@@ -229,77 +205,15 @@ class Loop:
             slope * (x - middle) * units.gain, slope, wanted - said, axis=(0, 1),
             ridge=(chance / _PRIOR[0] ** 2 + 1e-12, chance / _PRIOR[1] ** 2 + 1e-12),
         )  # fmt: skip
-        log_gain, offset = (self.damping * np.clip(s, -most, most) for s, most in zip(step, _MOST, strict=True))
-        gain = units.gain * np.exp(log_gain)
-        at_middle = units.offset + units.gain * middle + offset
-        moved = replace(units, gain=gain, offset=at_middle - gain * middle)
-        alive = self.observed.alive
-        return replace(
-            moved, gain=np.where(alive, moved.gain, units.gain), offset=np.where(alive, moved.offset, units.offset)
-        )
+        log_gain, offset = (np.clip(s, -most, most) for s, most in zip(step, _MOST, strict=True))
+        return _Correction(log_gain=log_gain, offset=offset, middle=middle)
 
-
-def hopeless(history: Sequence[Round], leader: Sequence[Round]) -> bool:
-    """After LOOK rounds or more: is the best score worse than the leader's was by then, by HOPE, and no more right?"""
-    if len(history) < LOOK:
-        return False
-    score, right = min(r.score for r in history), max(r.right for r in history)
-    return score > HOPE * min(r.score for r in leader[: len(history)]) and right < max(r.right for r in leader) + SURE
-
-
-def _spends(made: Round, max_rate_hz: float) -> bool:
-    return SPENT[0] * max_rate_hz <= made.expected_rate_hz <= SPENT[1] * max_rate_hz
-
-
-def _rank(made: Round, history: Sequence[Round], max_rate_hz: float) -> tuple[bool, bool, float]:
-    """Smaller is better: too many spikes are worse than SURE fewer right than another within the budget, that is worse
-    than any score."""
-    within = [r for r in (*history, made) if r.expected_rate_hz <= SPENT[1] * max_rate_hz]
-    most = max((r.right for r in within), default=0)
-    return made.expected_rate_hz > SPENT[1] * max_rate_hz, made.right <= most - SURE, made.score
-
-
-def _is_better(made: Round, history: Sequence[Round], max_rate_hz: float) -> bool:
-    """By more than chance than all before."""
-    every = (*history, made)
-    over, fewer, best = min((_rank(r, every, max_rate_hz) for r in history), default=(True, True, np.inf))
-    return _rank(made, every, max_rate_hz) < (over, fewer, BETTER * best)
-
-
-def _best(history: Sequence[Round], max_rate_hz: float) -> int:
-    """The index of the best rank; where all are over the budget, of the fewest spikes; see Loop.improve."""
-    ranks = [_rank(r, history, max_rate_hz) for r in history]
-    best = min(range(len(history)), key=lambda i: ranks[i])
-    if ranks[best][0]:
-        return min(range(len(history)), key=lambda i: history[i].expected_rate_hz)
-    as_good = [
-        i
-        for i, r in enumerate(history)
-        if BETTER * r.score <= history[best].score and ranks[i][1] == ranks[best][1] and _spends(r, max_rate_hz)
-    ]
-    return min(as_good or [best], key=lambda i: history[i].score)
-
-
-def _asks(history: Sequence[Round], best: int, max_rate_hz: float) -> float:
-    """Spikes/s a unit to make the next match for, after the best round; as it was where that spends the budget.
-
-    The first corrections come ALONE: before them, units are not yet where they will be. Between one match that gave too
-    few and one that gave too many, the geometric middle: rates do not grow in proportion where a network has two
-    states.
-    """
-    asked = history[best].asked_hz
-    if asked is None:
-        return np.inf
-    found = history[best].expected_rate_hz / max_rate_hz
-    if SPENT[0] <= found <= SPENT[1] or len(history) <= ALONE:
-        return asked
-    tried = [(r.asked_hz, r.expected_rate_hz / max_rate_hz) for r in history[ALONE:] if r.asked_hz is not None]
-    few = max((a for a, share in tried if share < SPENT[0]), default=0.0)
-    many = min((a for a, share in tried if share > SPENT[1]), default=np.inf)
-    if 0 < few < many < np.inf:
-        return float(np.sqrt(few * many))
-    factor = AIM / found if found > 0 else _FACTOR[1]
-    return min(asked * float(np.clip(factor, *_FACTOR)), _MOST_ASKED * max_rate_hz)
+    def _corrected(self, made: _Made, damping: float) -> Units:
+        """Units of a round with so much of their correction."""
+        units, by, alive = made.units, made.correction, self.observed.alive
+        gain = units.gain * np.exp(damping * by.log_gain)
+        offset = units.offset + units.gain * by.middle + damping * by.offset - gain * by.middle
+        return replace(units, gain=np.where(alive, gain, units.gain), offset=np.where(alive, offset, units.offset))
 
 
 def _n_correct(trials: int) -> int:

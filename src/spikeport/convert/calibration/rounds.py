@@ -30,13 +30,16 @@ HOPE = 1.15  # of the score that the best one had after as many: of 30 runs on s
 ALONE = 2  # corrections before 1/lambda moves: at few spikes the plain match is far off, and so is its rate
 AIM = 0.93  # of the budget: where the next round's spikes should be
 SPENT = (0.85, 0.98)  # of the budget: within, no round moves 1/lambda; above, other trials may spend more than it
-MORE = 2  # times `rounds` at most, where the best one is not what it should be: 64 of 88 with few spikes hold .99, not 56
+MORE = (
+    2  # times `rounds` at most, where the best one is not what it should be: 64 of 88 with few spikes hold .99, not 56
+)
 DAMPING = 0.4  # of a correction
 _LESS = (DAMPING, DAMPING / 2, DAMPING / 4, DAMPING / 8)
 _TRIES = 3  # of one round, to make it again with fewer spikes
 _FACTOR = (0.5, 2.0)  # by which a round may change the spikes that are asked for
 _FEWER = 0.95  # at most of what a round above the budget was asked for
 _MOST_ASKED = 4.0  # budgets: units that are full spend no more, whatever they are asked for
+_SILENT = 0.05  # of the budget: so few spikes say nothing of what more would give
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +157,7 @@ def asks(history: Sequence[Round], best: int, max_rate_hz: float) -> float:
 
     The first corrections come ALONE: before them, units are not yet where they will be. Between one match that gave too
     few and one that gave too many, the geometric middle: rates do not grow in proportion where a network has two
-    states.
+    states. A network that is silent is asked for more than any silent one was.
     """
     asked = history[best].asked_hz
     if asked is None:
@@ -162,13 +165,17 @@ def asks(history: Sequence[Round], best: int, max_rate_hz: float) -> float:
     found = history[best].expected_rate_hz / max_rate_hz
     if SPENT[0] <= found <= SPENT[1] or len(history) <= ALONE:
         return asked
+    if found <= _SILENT:
+        silent = [r.asked_hz for r in history if r.expected_rate_hz <= _SILENT * max_rate_hz]
+        asked = max(a for a in silent if a is not None)
     tried = [(r.asked_hz, r.expected_rate_hz / max_rate_hz) for r in history[ALONE:] if r.asked_hz is not None]
     few = max((a for a, share in tried if share < SPENT[0]), default=0.0)
     many = min((a for a, share in tried if share > SPENT[1]), default=np.inf)
     if 0 < few < many < np.inf:
         return float(np.sqrt(few * many))
     factor = AIM / found if found > 0 else _FACTOR[1]
-    return min(asked * float(np.clip(factor, *_FACTOR)), _MOST_ASKED * max_rate_hz)
+    most = _MOST_ASKED * max_rate_hz if found > _SILENT else np.inf
+    return min(asked * float(np.clip(factor, *_FACTOR)), most)
 
 
 def hopeless(history: Sequence[Round], leader: Sequence[Round]) -> bool:
@@ -177,6 +184,33 @@ def hopeless(history: Sequence[Round], leader: Sequence[Round]) -> bool:
         return False
     score, right = min(r.score for r in history), max(r.right for r in history)
     return score > HOPE * min(r.score for r in leader[: len(history)]) and right < max(r.right for r in leader) + SURE
+
+
+def left_because(history: Sequence[Round], best: int, max_rate_hz: float, judged_on: str) -> str:
+    """Why the best round spends less of the budget than it may, in words. judged_on: the trials of its score."""
+    chosen = history[best]
+    if max(r.expected_rate_hz for r in history) == 0:
+        return "no unit fires in any round: the budget is too small, or the inputs drive none"
+    more = [r for r in history if r.expected_rate_hz > chosen.expected_rate_hz]
+    if not more:
+        limits = "their step, t_ref and bracket"
+        return f"no more was spent in any round: units are as fast as {limits} allow, or rounds ran out"
+    within = [r for r in more if not over(r, max_rate_hz)]
+    said = "every round with more spikes spent more than the budget"
+    error = f"the output error on {judged_on}"
+    if within:
+        other = min(within, key=lambda r: r.score)
+        said = f"with more spikes ({other.expected_rate_hz:.3g} spikes/s) {error} was "
+        if other.score >= chosen.score:
+            said += f"no smaller: {other.score:.3f}, here {chosen.score:.3f}"
+        else:
+            said += f"smaller ({other.score:.3f}, here {chosen.score:.3f}), but {other.right} of {other.judged} "
+            said += f"calibration trials were right, here {chosen.right}"
+    beyond = min((r for r in more if over(r, max_rate_hz)), key=lambda r: r.score, default=None)
+    if beyond is None or beyond.score >= chosen.score:
+        return said
+    above = f"{beyond.score:.3f}, at {beyond.expected_rate_hz:.3g} spikes/s, here {chosen.score:.3f}"
+    return f"{said}; above the budget {error} was {above}"
 
 
 def _down(j: int, history: Sequence[Round], steps: Sequence[Step], max_rate_hz: float) -> Step | None:
