@@ -6,6 +6,7 @@ passed back, where the reader has a step. `documented` is a model, for readers t
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from require import need
+
+from spikeport.targets.brian2 import session
 
 Rows = np.ndarray
 Peer = Callable[[Path, Rows, float, str], Rows]
@@ -80,6 +83,9 @@ def rockpool(path: Path, rows: Rows, dt: float, reset: str) -> Rows:
 
 
 def read_rockpool(path: Path) -> Any:
+    """rockpool looks whether Brian2 can be imported, and hides what goes wrong: half an import would stay behind."""
+    if importlib.util.find_spec("brian2") is not None:
+        session.load()
     nir = need("nir", resource="nir")
     reader = _quiet(lambda: need("rockpool.nn.modules.torch.nir", resource="readers"))
     return _quiet(lambda: reader.from_nir(nir.read(path)))

@@ -46,7 +46,8 @@ class GuardSink:
         self._clock: Clock | None = None
         self._was_safe = False
         self._begun = -1
-        self._stops: set[int] = set()  # whose answers are still to come
+        self._begins: set[int] = set()  # whose answers are still to come; of a run before this one too
+        self._stops: set[int] = set()
         self.last: deque[Mapping[str, Any]] = deque(maxlen=keep)
         self.counts = dict.fromkeys(("beats", "asked", "allowed", "refused", "invalid", "stopped"), 0)
         self.state, self.cause = "disarmed", ""
@@ -70,6 +71,7 @@ class GuardSink:
             return
         if self._begun < 0:
             self._begun = self._link.begin()
+            self._begins.add(self._begun)
         self._beat(output, self._clock.now_ns())
         self._stop(output)
         if not output.safe and self.state != "tripped":
@@ -125,10 +127,14 @@ class GuardSink:
                 self.state, self.cause = str(answer["state"]), str(answer["cause"])
             elif answer.get("id") in self._stops:
                 self._stops.discard(answer["id"])
-            elif "allowed" in answer and answer.get("id") != self._begun:
+            elif answer.get("id") in self._begins:
+                self._begins.discard(answer["id"])
+                ours = answer["id"] == self._begun
+                if ours and answer.get("allowed") is False and self.state != "tripped":  # disarmed meanwhile
+                    limits = answer.get("limits", ())
+                    raise RefusedError("guard: start is refused", limits, hint="arm it at the console")
+            elif "allowed" in answer:
                 self.counts["allowed" if answer["allowed"] else "refused"] += 1
-            elif answer.get("allowed") is False and self.state != "tripped":  # disarmed meanwhile
-                raise RefusedError("guard: start is refused", answer.get("limits", ()), hint="arm it at the console")
             if self._on_answer is not None:
                 self._on_answer(answer)
 
