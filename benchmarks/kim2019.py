@@ -181,10 +181,10 @@ def converted(c: Condition, seed: int, method: str, path: Path, threads: int) ->
 
 def refused(error: RefusedError, seconds: float) -> dict[str, Any]:
     """The line of a network that is not converted within its budget: it counts, and not as a success."""
-    none = dict.fromkeys(("published", "strict"), 0)
+    none = dict.fromkeys(("published", "strict"), 0)  # rates and means leave these rows out, counts do not
     return {
         "refused": str(error), "inverse_lambda": None, "best": None, "curve": [], "trials": TRIALS,
-        "test_trials": TEST_TRIALS, "right": none, "rate_right": none, "output_correlation": None, "mean_rate_hz": None,
+        "test_trials": TEST_TRIALS, "right": none, "rate_right": None, "output_correlation": None, "mean_rate_hz": None,
         "warnings": [], "versions": versions(), "seconds": seconds, "search_seconds": seconds,
     }  # fmt: skip
 

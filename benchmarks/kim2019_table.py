@@ -180,7 +180,8 @@ def rows(results: Results) -> list[list[str]]:
         fresh = {
             rule: np.array([x["right"][rule] / x["test_trials"] for x in done]) for rule in ("published", "strict")
         }
-        mean = (lambda a: f"{100 * a.mean():.1f}") if done else (lambda a: "-")
+        kept = np.array(["refused" not in x for x in done], dtype=bool)
+        mean = (lambda a: f"{100 * a.mean():.1f}") if kept.any() else (lambda a: "-")
         found.append(
             [
                 f"`{name}`" + ("" if method == "lambda" else f", {method}"),
@@ -190,7 +191,7 @@ def rows(results: Results) -> list[list[str]]:
                 rate(int((fresh["published"] >= SUCCESS).sum()), len(done)),
                 rate(int((fresh["strict"] >= SUCCESS).sum()), len(done)),
                 "" if paper[1] is None else f"{paper[1]:g}",
-                *(mean(a) if a.size else "" for a in (best, fresh["published"], fresh["strict"])),
+                *(mean(a) if a.size else "" for a in (best, *(f[kept] for f in fresh.values()))),
                 middle([x["inverse_lambda"] for x in done], "g") or "-",
                 middle([x["mean_rate_hz"] for x in done], ".1f") or "-",
                 middle(correlations),
@@ -292,8 +293,9 @@ latter within 100, `calibrated_1ms_noise` with the noise chosen between {NOISES[
   interval in per cent. The best of twelve noisy values is too high, so beside it: the chosen network over 1,000 *fresh*
   trials, by the published rule and by the strict one (the mean output on the right side of half the target).
 - 1/lambda and spikes/s per unit: medians over networks. *Output correlation*: between the outputs and the rate
-  network's without its noise, over all samples of 100 fresh trials; median over networks, and over how many where an
-  earlier version did not measure all.
+  network's without its noise, over all samples of 100 fresh trials; median over networks, and over how many where
+  not all have one (an earlier version did not measure it). A network that cannot keep the budget is no success, and in
+  no mean.
 - Calibration here has {TRIALS} trials; `spikeport convert` takes 30 unless told otherwise.
 
 A condition's name is task, activation, N, then what differs: `tau20` (all tau fixed at 20 ms), `refMS` (refractory

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -341,3 +343,22 @@ def test_the_published_network_streamed_sample_by_sample_gives_the_batch_runs_sp
         np.testing.assert_array_equal(stepper.step(trial[call // 5]), outputs[call, 0])
         np.testing.assert_array_equal(stepper.counts, expected[call, 0])
     assert expected.sum() > 200
+
+
+def test_a_stepper_cannot_be_copied_and_a_copied_engine_moves_alone() -> None:
+    """A stepper's call goes to addresses: a copy would move the original."""
+    network = lively()
+    machine = Engine(network)
+    stepper = Stepper(machine)
+    for way in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match=r"cannot be copied or sent; snapshot\(\) is its state"):
+            way(stepper)
+    values = {i.name: np.zeros((1, i.n)) for i in network.inputs}
+    state = machine.start(1)
+    machine.step(state, values)
+    other, theirs = copy.deepcopy((machine, state))
+    other.step(theirs, values)
+    assert (state.k, theirs.k) == (1, 2)
+    machine.step(state, values)
+    for mine, its in zip(state.memory, theirs.memory, strict=True):
+        assert np.array_equal(mine, its)

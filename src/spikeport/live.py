@@ -123,6 +123,7 @@ class Live:
         with ExitStack() as parts:
             process = parts.enter_context(made)
             process.console.arm(by=arm)
+            self._ran["guard"] = {"state": UNKNOWN, "cause": "the run was broken off before it was asked"}
             guard = GuardSink(process.link, given.stimuli, when_tripped=given.when_tripped)
             sink, self.loop.sink = self.loop.sink, GuardedSink(guard, self.loop.sink)
             parts.callback(setattr, self.loop, "sink", sink)

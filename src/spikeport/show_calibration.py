@@ -33,6 +33,7 @@ def _choices(found: Mapping[str, Any]) -> None:
     for made in found["choices"]:
         ran = "its f-I match fits worse" if made["score"] is None else (
             f"output error {made['score']:.3f}   {made['rate_hz']:6.2f} spikes/s"
+            + ("  stopped early" if made.get("stopped") else "")
         )  # fmt: skip
         mark = "  <- chosen" if made["chosen"] else ""
         print(f"candidate    noise {made['noise_sd']:<6g} t_ref {made['t_ref'] * 1e3:g} ms   "

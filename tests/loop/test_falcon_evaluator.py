@@ -94,3 +94,16 @@ def test_fewer_data_sets_than_rows_are_as_many_rows(make: Any) -> None:
     decoder.set_batch_size(2)
     assert decoder.batch_size == 2
     assert decoder.predict(u[:2]).shape == (2, decoder.n_outputs)
+
+
+def test_a_wrong_count_moves_no_row() -> None:
+    """Row 1 of 2 is refused: row 0 has not moved, and what is right next is taken as if nothing had been."""
+    decoder, right = spiking(batch_size=2), np.ones((2, 5))
+    before = decoder.snapshot()
+    wrong = right.copy()
+    wrong[1, -1] = 0.5
+    with pytest.raises(SpikeportError, match="row 1: 1 counts of spikes are not whole numbers"):
+        decoder.predict(wrong)
+    after = decoder.predict(right)
+    decoder.restore(before)
+    assert np.array_equal(after, decoder.predict(right))

@@ -156,3 +156,13 @@ def test_a_system_without_locks_is_noted_and_the_record_is_made(
             pass
         assert recorder.report()["refused"] == ["no locks here: Function not implemented"]
     assert (tmp_path / "a.spklog").read_bytes() == record_of(0)
+
+
+def test_a_link_that_leads_nowhere_is_an_old_name(tmp_path: Path) -> None:
+    path = tmp_path / "d.spklog"
+    path.symlink_to(tmp_path / "nothing")
+    recorder = FileRecorder(path, machine=None, overwrite=True)
+    recorder.open({})
+    recorder.close()
+    assert path.is_file()
+    assert not path.is_symlink()

@@ -224,6 +224,7 @@ def _fifo(priority: int | None) -> Callable[[], object]:
     flags = os.SCHED_FIFO | getattr(os, "SCHED_RESET_ON_FORK", 0)  # threads that start later do not inherit it
     os.sched_setscheduler(0, flags, os.sched_param(priority or 1))
     if (got := os.sched_getparam(0).sched_priority) != priority:  # some sandboxes say yes, and do nothing
+        os.sched_setscheduler(0, policy, parameters)
         raise OSError(f"the system took the call, and the priority is {got}")
     return lambda: os.sched_setscheduler(0, policy, parameters)
 

@@ -111,7 +111,7 @@ class _Run:
         self.spend: Callable[[str], None] = getattr(loop.clock, "spend", _nothing)
         self.settle: Callable[[], None] | None = getattr(loop.decoder, "settle", None)
         parts: dict[int, Any] = {id(part): part for part in (loop.source, loop.sink, loop.decoder)}  # one may be two
-        self.noting = [part.notes for part in parts.values() if hasattr(part, "notes")]
+        self.noting = [part.notes for part in parts.values() if callable(getattr(part, "notes", None))]
         self.floor: Histogram | None = None
         self.start_ns = self.ticks = 0
         self.began, self.ended = False, "failed"

@@ -117,8 +117,8 @@ class RangeWatch:
             x = rates @ silent.w_spike.T + u @ silent.w_in.T + silent.constant
             silent = replace(silent, x=silent.x.add(x))
         if held is not None:
-            extremes = np.stack([inputs.min(axis=0), inputs.max(axis=0)])  # one trial counts once for each end
-            held = replace(held.add(extremes), counted=held.counted + inputs.shape[1])
+            low, high = inputs.min(axis=0), inputs.max(axis=0)  # a trial counts once, by the end that is further out
+            held = held.add(np.where(held.low - low > high - held.high, low, high)[None])
         drive = self.drive.add(mean_drive(self.network, recording, inputs))
         return replace(self, drive=drive, silent=silent, inputs=held)
 
@@ -135,15 +135,12 @@ class RangeWatch:
             low, high = (float(said[f"input_{end}"][channel]) for end in ("low", "high"))
             was = f"always {low:g}" if low == high else f"from {low:g} to {high:g}"
             found.append(
-                f"input channel {channel} leaves its calibrated range in {self._trials(int(channel))} trials, by up to "
+                f"input channel {channel} leaves its calibrated range in {int(self.inputs.outside[channel])} of "
+                f"{self.inputs.counted} trials, by up to "
                 f"{self.inputs.furthest[channel]:.3g}; it was {was} on the calibration trials, and what it does beyond "
                 "was never matched: calibrate on trials like these"
             )
         return found
-
-    def _trials(self, channel: int) -> str:
-        assert self.inputs is not None
-        return f"{min(int(self.inputs.outside[channel]), self.inputs.counted)} of {self.inputs.counted}"
 
     def _woken(self) -> list[str]:
         silent = self.silent

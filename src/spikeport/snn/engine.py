@@ -106,6 +106,10 @@ class Engine:
         self._layout = compile_networks(self.networks, self.dtype)
         self._streams: dict[tuple[int, int], tuple[Stream, Step]] = {}
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without the streams, which hold addresses: a copy makes its own."""
+        return {**vars(self), "_streams": {}}
+
     def start(
         self,
         n_batch: int,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from spikeport.snn.errors import SpikeportError
@@ -36,6 +37,14 @@ def hold(file: int) -> str:
             if time.monotonic() > until:
                 raise BlockingIOError(error.errno, "another program is writing it") from error
         time.sleep(0.01)
+
+
+def release(file: int) -> None:
+    """Give the lock back, also where a program that was forked meanwhile still has the file open."""
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def check_not_in_use(path: Path) -> None:

@@ -112,6 +112,10 @@ class Stream:
         self._call[_AT["n_steps"]], self._call[_AT["lanes"]] = n_steps, W
         self._call[_AT["lean"]] = n_batch == 1 and not spiking and _is_common(layout)
 
+    def __reduce_ex__(self, protocol: object) -> Any:
+        raise TypeError("a Stepper holds the addresses of its arrays, and cannot be copied or sent; snapshot() is its "
+                        "state, which another Stepper of the same network restores")  # fmt: skip
+
     def _tell(self, name: str, array: NDArray[Any]) -> None:
         if not array.flags.c_contiguous:
             raise SpikeportError(f"engine: the state's array {name} is not contiguous", hint="state.copy() is")

@@ -273,11 +273,9 @@ def _warnings(chosen: Tried, observed: Observed, single: float | None) -> list[s
     if best.mean_rate_hz == 0:
         found.append(SILENT)
     elif not best.score < 1:
-        n = observed.trials.n_trials
-        mixed = len(set(observed.trials.labels[n_correct(n) :].tolist())) > 1
         found.append(
-            f"the outputs miss the rate network's by {best.score:.2f} of their standard deviation on {judged_on(n)}"
-            + (": a constant would do as well" if mixed else ", where the outputs hardly differ from trial to trial")
+            f"the outputs miss the rate network's by {best.score:.2f} of their standard deviation on "
+            f"{judged_on(observed.trials.n_trials)}: a constant would do as well there"
         )
     peak = np.maximum(observed.peak - units.baseline, 0) * units.inverse_lambda
     full = int((peak[observed.alive] > highest_rate(preset) * (1 + 1e-6)).sum())

@@ -206,12 +206,12 @@ def _reason(chosen: Tried, tried: Sequence[Tried], limit: float) -> str:
     name = f"noise {chosen.preset.noise_sd:g} mV a step, t_ref {chosen.preset.t_ref * 1e3:g} ms"
     if len(tried) == 1:
         return f"{name}: the only noise there was to try, and the t_ref whose f-I match fits best"
-    over = sum(not t.within(limit) for t in tried)
+    over = sum(not t.within(limit) and not t.stopped for t in tried)
     said = f"; {over} of {len(tried)} stay above the budget" if over else ""
     stopped = sum(t.stopped for t in tried)
     said += f"; {stopped} stopped, too far behind" if stopped else ""
     allowed = _allowed(tried, limit)
-    fewer = len(tried) - len(allowed) - (over if over < len(tried) else 0)
+    fewer = sum(t.within(limit) and not t.stopped and t not in allowed for t in tried)
     said += f"; {fewer} with clearly fewer calibration trials right" if fewer else ""
     least = min(allowed, key=lambda t: t.score)
     if least is chosen:

@@ -122,8 +122,9 @@ def _to_follow(
         return quiet, []
     n, by = trials.n_trials, rule or task.rules[0]
     return mean, [
-        f"without its noise the rate network is right in {int(without.sum())} of {n} calibration trials by '{by}', "
-        f"with it in {int(with_noise.sum())}: the read-out follows its mean outputs over {DRAWS} draws of the noise"
+        f"without its noise the rate network is right in {int(without.sum())} of {n} calibration trials by '{by}' in "
+        f"the window of spiking networks, with it in {int(with_noise.sum())}: the read-out follows its mean outputs "
+        f"over {DRAWS} draws of the noise"
     ]
 
 

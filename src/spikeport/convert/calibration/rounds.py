@@ -196,7 +196,7 @@ def left_because(history: Sequence[Round], best: int, max_rate_hz: float, judged
         limits = "their step, t_ref and bracket"
         return f"no more was spent in any round: units are as fast as {limits} allow, or rounds ran out"
     within = [r for r in more if not over(r, max_rate_hz)]
-    said = "every round with more spikes spent more than the budget"
+    said = f"every round with more spikes spent more than {SPENT[1]:.0%} of the budget, which other trials may exceed"
     error = f"the output error on {judged_on}"
     if within:
         other = min(within, key=lambda r: r.score)
@@ -210,7 +210,7 @@ def left_because(history: Sequence[Round], best: int, max_rate_hz: float, judged
     if beyond is None or beyond.score >= chosen.score:
         return said
     above = f"{beyond.score:.3f}, at {beyond.expected_rate_hz:.3g} spikes/s, here {chosen.score:.3f}"
-    return f"{said}; above the budget {error} was {above}"
+    return f"{said}; there {error} was {above}"
 
 
 def _down(j: int, history: Sequence[Round], steps: Sequence[Step], max_rate_hz: float) -> Step | None:

@@ -65,6 +65,10 @@ class Rows(ABC, Generic[Row]):
     def take(self, row: Row, values: Array) -> None:
         """(n_inputs,) values that came."""
 
+    def refuses(self, values: Array) -> str:
+        """Why a sample cannot be decoded, "" where it can."""
+        return ""
+
     def miss(self, row: Row) -> None:
         """Nothing came."""
         return
@@ -91,6 +95,10 @@ class Rows(ABC, Generic[Row]):
     def predict(self, neural_observations: ArrayLike) -> NDArray[np.floating]:
         """(n_batch, n_outputs), an array of the caller's: FALCON's evaluator keeps them all."""
         values = rows(neural_observations, self._served, self.n_inputs)
+        for i in range(self._served):  # before any of them moves
+            why = self.refuses(values[i])
+            if why:
+                raise SpikeportError(f"decoder: row {i}: {why}")
         result = np.empty((self._served, self.n_outputs))
         for i in range(self._served):
             self.take(self._rows[i], values[i])

@@ -18,7 +18,7 @@ from typing import Any
 
 from spikeport.loop.record.format import END, HEADER, Framer
 from spikeport.loop.record.messages import Unpacker
-from spikeport.snn.locking import elsewhere, hold
+from spikeport.snn.locking import elsewhere, hold, release
 
 PIECE = 1 << 20  # bytes read from the pipe, and written to the file, at a time
 _LOOK = 0.5  # s between looks whether the loop's process is still there, where the pipe is silent
@@ -105,6 +105,7 @@ class Appender:
         """Wait for the disk; what became of the file meanwhile, "" where it is where it was made."""
         self.flush()
         found = elsewhere(self._file, self._path)
+        release(self._file)
         os.close(self._file)
         return found
 

@@ -31,7 +31,7 @@ import numpy as np
 from spikeport.loop.packets import CAUSES, Array, Output
 from spikeport.loop.record.format import EVENT, HEADER, LIMITS, MAGIC, MAX_VALUES, STAMPS, TICK, Framer, encode_json
 from spikeport.snn.errors import SpikeportError
-from spikeport.snn.locking import elsewhere, hold, in_use
+from spikeport.snn.locking import elsewhere, hold, in_use, release
 from spikeport.snn.writing import check_writable
 
 LOST = "record lost"  # the kind of the event that stands where ticks or events are missing
@@ -334,6 +334,7 @@ class FileRecorder(Recording):
         except OSError as error:
             self._broken = self._broken or error.strerror or str(error)
         where = elsewhere(self._file, self._at)
+        release(self._file)
         os.close(self._file)
         if self._broken:
             raise self._not_whole(self.path)
@@ -365,6 +366,7 @@ def make_way(path: Path, overwrite: bool) -> None:
     try:
         old = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
+        path.unlink(missing_ok=True)  # a link that leads nowhere
         return
     except OSError as error:
         raise cannot_write(path, error) from error

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -206,7 +207,8 @@ class LslSource(TransportSource):
         takes up a stream again where name, type, source_id, channels and their format are the same, and it is the only
         one. It is asked for in the background, and waited for at no time."""
         if self._resolver is None:
-            self._resolver = _lsl().ContinuousResolver(self._by, self._stream)
+            with suppress(RuntimeError):  # it only notes what is there; asked for again at the next look
+                self._resolver = _lsl().ContinuousResolver(self._by, self._stream)
             return
         was, found = self._found, self._resolver.results()
         for info in found:
