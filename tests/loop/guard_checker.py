@@ -30,12 +30,17 @@ class Given:
     polarity: str
     nA: tuple[int, int]
     ns: tuple[int, int, int]
+    late_ns: int = 0  # it began at_ns at the earliest, and this later at the latest
     cut_ns: int | None = None  # when the device was silenced within it
     by_trip: bool = False  # by that, which lets no pulse end
 
     @property
+    def by_ns(self) -> int:
+        return self.at_ns + self.late_ns
+
+    @property
     def end_ns(self) -> int:
-        return self.at_ns + sum(self.ns)
+        return self.by_ns + sum(self.ns)
 
     @property
     def phases_uC(self) -> tuple[F, F]:
@@ -56,7 +61,10 @@ class Given:
 
 
 def read(records: list[dict[str, Any]]) -> list[Given]:
-    """The pulses of a guard's record, each with the silence that fell into it."""
+    """The pulses of a guard's record, each with the silence that fell into it.
+
+    "begun" is a line of the tests' own devices: when the pulses of the last line had begun.
+    """
     found: list[Given] = []
     tripped = False
     for r in records:
@@ -65,6 +73,12 @@ def read(records: list[dict[str, Any]]) -> list[Given]:
                 Given(r["at_ns"], r["stimulus"], p["site"], p["polarity"], tuple(p["nA"]), tuple(p["ns"]))
                 for p in r["pulses"]
             ]
+        elif r["kind"] == "not given":
+            last = found[-1].at_ns
+            assert found[-1].stimulus == r["stimulus"]
+            found = [g for g in found if (g.stimulus, g.at_ns) != (r["stimulus"], last)]
+        elif r["kind"] == "begun":
+            found[-r["n"] :] = [replace(g, late_ns=r["at_ns"] - g.at_ns) for g in found[-r["n"] :]]
         elif r["kind"] == "state":
             tripped = r["after"] == "tripped"
         elif r["kind"] == "silence":
@@ -134,10 +148,10 @@ class Judge:
         total = F(0)
         for g in log:
             total += sum(g.phases_uC)
-            in_rate = [h for h in log if h.at_ns <= g.at_ns and g.at_ns - h.at_ns < rate_window]
+            in_rate = [h for h in log if h.at_ns <= g.at_ns and (h is g or g.at_ns - h.by_ns < rate_window)]
             if len(in_rate) / (rate_window / 10**9) > self.limit("rate_hz", site):
                 found.add("rate_hz")
-            in_charge = [h for h in log if h.at_ns <= g.at_ns and g.at_ns - h.at_ns < charge_window]
+            in_charge = [h for h in log if h.at_ns <= g.at_ns and (h is g or g.at_ns - h.by_ns < charge_window)]
             if sum(sum(h.phases_uC) for h in in_charge) * 1000 > self.limit("window_charge_nC", site):
                 found.add("window_charge_nC")
         if total * 1000 > self.limit("session_charge_nC", site):

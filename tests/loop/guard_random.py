@@ -88,18 +88,32 @@ def random_train(rng: random.Random, site: str) -> Train:
 
 
 class Session:
-    """One random session. What it did is in `records`."""
+    """One random session, and its device. What it did is in `records`.
 
-    def __init__(self, limits: Limits) -> None:
+    takes_ns: how long the device may take to begin; writes_ns: and the record, for a line.
+    """
+
+    def __init__(self, limits: Limits, takes_ns: int = 0, writes_ns: int = 0, seed: int = 0) -> None:
         self.now_ns = 0
         self.records: list[dict[str, Any]] = []
-        self.station = Station(limits, WATCHED, now_ns=lambda: self.now_ns, record=self._record)
+        self._takes_ns, self._writes_ns, self._rng = takes_ns, writes_ns, random.Random(seed)
+        self.station = Station(limits, WATCHED, now_ns=lambda: self.now_ns, record=self._record, device=self)
         self.station.person("arm", by="A. Tester")
         self.station.start()
         self.asked: list[tuple[int, Command, bool]] = []
 
     def _record(self, kind: str, at_ns: int, **details: Any) -> None:
         self.records.append({"kind": kind, "at_ns": at_ns, **details})
+        if self._writes_ns:
+            self.now_ns += self._rng.randrange(self._writes_ns)
+
+    def deliver(self, pulses: tuple[Pulse, ...], at_ns: int) -> None:
+        if self._takes_ns:
+            self.now_ns += self._rng.randrange(self._takes_ns)
+        self.records.append({"kind": "begun", "at_ns": self.now_ns, "n": len(pulses)})
+
+    def silence(self) -> None:
+        """Nothing flows here."""
 
     def ask(self, command: Command) -> None:
         self.asked.append((self.now_ns, command, self.station.command(command).allowed))
@@ -108,12 +122,12 @@ class Session:
         """Passes at the due times, each late by up to jitter_ns."""
         until = self.now_ns + ns
         while (due := next_of(self.station)) is not None:
-            at = max(due, self.now_ns + 1) + (rng.randrange(jitter_ns) if jitter_ns else 0)
+            at = (due if due > self.now_ns else self.now_ns + 20_000) + (rng.randrange(jitter_ns) if jitter_ns else 0)
             if at > until:
                 break
             self.now_ns = at
             self.station.service()
-        self.now_ns = until
+        self.now_ns = max(until, self.now_ns)
 
     def disturb(self, rng: random.Random) -> None:
         """What may go wrong, or what a person does; then it goes on."""
@@ -163,7 +177,8 @@ GAPS_NS = (
 
 def play(rng: random.Random, limits: Limits, pool: list[Command], n: int) -> Session:
     """`n` commands, at gaps that are often exactly a window or a blanking."""
-    session = Session(limits)
+    takes_ns, writes_ns = rng.choice((0, 0, 0, 100_000, 60_000_000)), rng.choice((0, 0, 0, 400_000))
+    session = Session(limits, takes_ns, writes_ns, rng.randrange(2**32))
     jitter = rng.choice((0, 0, 100_000, 700_000))
     for _ in range(n):
         session.ask(Stop() if rng.random() < 0.08 else rng.choice(pool))
@@ -210,6 +225,7 @@ def run_many(seed: int, n_sequences: int) -> Counter[str]:
         assert status["given"] == len(log)
         counts.update(commands=len(session.asked), pulses=len(log), allowed=status["allowed"], cuts=status["cuts"])
         for record in session.records:
+            counts["not given"] += record["kind"] == "not given"
             if record["kind"] == "pulse cut":
                 counts.update(["pulse cut", "above the limit"][: 1 + record["above_limit"]])
             if record["kind"] in ("refused", "cut"):

@@ -130,6 +130,39 @@ def test_a_pulse_ends_its_duration_after_the_device_took_it() -> None:
     assert device.net == {"a": 0}
 
 
+@pytest.mark.parametrize("limit", ["rate_hz", "window_charge_nC"])
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_pulse_counts_in_its_windows_from_when_the_device_had_begun_it(limit: str, raises: bool) -> None:
+    """One pulse in 100 ms, and a device that takes 60 ms to begin the first."""
+    one = {"rate_hz": {"rate_hz": 10, "rate_window_s": 0.1}, "window_charge_nC": {"window_charge_nC": 2 * Q_NC}}[limit]
+    bench, device = bench_of(WIDE | {"charge_window_s": 0.1} | one)
+    deliver = device.deliver
+
+    def slow(pulses: tuple[Pulse, ...], at_ns: int) -> None:
+        bench.now_ns += 60_000_000
+        deliver(pulses, at_ns)
+        device.deliver = deliver  # type: ignore[method-assign]
+        if raises:
+            raise OSError("no answer")
+
+    device.deliver = slow  # type: ignore[method-assign]
+    assert bench.refused(pulse()) == set()
+    if raises:
+        running_again(bench)
+    assert bench.refused(pulse(), 40_000) == {limit}
+    assert bench.refused(pulse(), 59_999.999) == {limit}
+    assert bench.refused(pulse(), 0.001) == set()
+
+
+def test_a_clock_that_goes_back_behind_a_slow_device_trips() -> None:
+    bench, device = bench_of(WIDE)
+    device.deliver = lambda pulses, at_ns: setattr(bench, "now_ns", 10**6)  # type: ignore[method-assign]
+    bench.ask(pulse())
+    bench.now_ns = 999_000
+    bench.ask(pulse())
+    assert bench.guard.cause == "clock: the guard's own went back by 1 us"
+
+
 @pytest.mark.parametrize("after_us", [0, 0.001, 100, 200, 225, 300, 449.999])
 def test_a_trip_silences_at_once_and_what_it_may_have_left_counts(after_us: float) -> None:
     bench, device = bench_of(BALANCED)

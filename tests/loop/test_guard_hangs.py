@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from guard_cases import WIDE
+from guard_cases import WIDE, Bench, pulse
 from test_guard_loop import PERIOD, Copy
 
 from spikeport.live_guard import GuardedSink
@@ -19,6 +20,7 @@ from spikeport.loop.clocks import VirtualClock, WallClock
 from spikeport.loop.guard.commands import Command
 from spikeport.loop.guard.console import GuardProcess
 from spikeport.loop.guard.limits import Limits
+from spikeport.loop.guard.process import _Server
 from spikeport.loop.guard.sink import GuardSink
 from spikeport.loop.guard.watchdog import WatchLimits
 from spikeport.loop.loop import Loop
@@ -191,3 +193,27 @@ def test_an_answer_to_a_heartbeat_is_no_answer_to_a_command(guard: GuardProcess)
         heard += link.answers()
         assert time.monotonic() < until
     assert [answer for answer in heard if "state" not in answer] == []
+
+
+@pytest.mark.parametrize("faults", [1, 2])
+def test_a_fault_of_the_guards_own_end_silences_at_once(faults: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench.running(WIDE)
+    bench.ask(pulse())
+    bench.station.person("disarm", by="A. Tester")  # the pulse goes on
+    silences, left = bench.station.device.silences, list(range(faults))  # type: ignore[attr-defined]
+
+    def faulty() -> None:
+        if left:
+            raise ZeroDivisionError(left.pop())
+
+    monkeypatch.setattr(bench.station, "service", faulty)
+    ends = [*socket.socketpair(), *socket.socketpair()]
+    server = _Server(ends[0], ends[2])
+    server.station = bench.station
+    try:
+        server._finish()
+    finally:
+        for end in ends:
+            end.close()
+    assert (left, bench.state, bench.guard.cause) == ([], "tripped", f"internal: ZeroDivisionError: {faults - 1}")
+    assert bench.station.device.silences > silences  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,26 @@ def test_dry_runs_are_as_many_as_one_likes(tmp_path: Path) -> None:
         GuardProcess.start(Limits(**WIDE), WatchLimits(**WATCH), log=tmp_path / "b").close()
 
 
-def test_a_file_of_a_device_among_the_options_is_a_name_of_it() -> None:
-    found = list(lock.names("m:C", {"port": "/dev/null", "rate": 3, "file": __file__, "odd": "a\0b"}))
-    assert found[1:] == ["address /dev/null"]
+def test_a_file_of_a_device_anywhere_in_the_options_is_a_name_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as other:
+        one.bind("one")
+        other.bind("other")
+        options = {"port": "one", "rate": 3, "file": __file__, "odd": "a\0b"}
+        assert list(lock.names("m:C", options))[1:] == [f"address {tmp_path.resolve() / 'one'}"]
+        nested = {"lines": [{"ports": ["one"]}], "by": {"other": 9600}}
+        assert sorted(lock.names("m:C", nested))[:2] == [f"address {tmp_path.resolve() / n}" for n in ("one", "other")]
+
+
+def test_what_is_nobodys_device_is_not_locked(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/dev/null")
+    nobodys = [str(tmp_path / "link"), *(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))]
+    assert len(list(lock.names("m:C", {"files": nobodys, "file": "/dev/null"}))) == 1
+
+
+def test_the_order_of_options_makes_no_other_device() -> None:
     assert list(lock.names("m:C", {"a": 1, "b": 2})) == list(lock.names("m:C", {"b": 2, "a": 1}))
 
 

@@ -21,7 +21,7 @@ LIMITS = set(SPECS) - {"area_um2", "rate_window_s", "charge_window_s"}
 def test_no_random_session_is_given_anything_above_a_limit(seed: int) -> None:
     counts = run_many(seed, 1000)
     assert set(counts) >= LIMITS | {"state"}, "each limit refused something"
-    assert min(counts[name] for name in ("pulse cut", "above the limit", "stopping")) > 0
+    assert min(counts[name] for name in ("pulse cut", "above the limit", "stopping", "not given")) > 0
     assert counts["pulses"] > counts["commands"] / 4
     assert counts["allowed"] > counts["commands"] / 10
 
@@ -35,6 +35,12 @@ def test_the_judge_finds_a_stop_that_leaves_a_pulse_unbalanced(monkeypatch: pyte
 def test_the_judge_finds_what_a_trip_may_have_left_and_nobody_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger.SiteLedger, "cut", lambda self, at_ns: None)
     with pytest.raises(AssertionError, match="net_charge_nC"):
+        run_many(5, 3000)
+
+
+def test_the_judge_finds_that_a_device_began_later_than_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger.SiteLedger, "begun", lambda self, by_ns: setattr(self, "last_end_ns", by_ns + 10**6))
+    with pytest.raises(AssertionError, match=r"rate_hz|window_charge_nC"):
         run_many(0, 3000)
 
 

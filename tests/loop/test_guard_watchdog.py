@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from guard_cases import WATCH, WIDE, Bench, train
+from guard_cases import WATCH, WIDE, Bench, pulse, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -287,6 +287,50 @@ def test_each_cause_cuts_a_train_that_is_under_way(name: str) -> None:
     bench.wait(10**6)
     assert len(bench.log) == n
     assert bench.station.device.silences >= 2  # type: ignore[attr-defined]
+
+
+def with_a_log_that_blocks(bench: Bench, block_us: int, fails: bool = False) -> list[int]:
+    """At each pulse. The numbers of pulses that the device really gets."""
+    listener, got = bench.station._listener, []
+
+    def record(kind: str, at_ns: int, **details: Any) -> None:
+        if fails and kind == "not given":
+            raise OSError("No space left")
+        listener(kind, at_ns, **details)
+        bench.now_ns += block_us * 1000 if kind == "pulse" else 0
+
+    bench.station._listener = record
+    bench.station.device.deliver = lambda pulses, at_ns: got.append(len(pulses))  # type: ignore[method-assign]
+    return got
+
+
+def test_a_pulse_whose_line_takes_longer_than_the_timeout_is_not_given() -> None:
+    bench = Bench.running(WIDE | {"late_us": 10**6}, WATCH)
+    got = with_a_log_that_blocks(bench, 200_000)
+    bench.ask(train(3, 100))
+    assert (bench.state, got, bench.guard.given, bench.log) == ("tripped", [], 0, [])
+    assert bench.guard.cause == "heartbeat: none for 200000 us, limit 50000 us"
+    taken_back = next(record for record in bench.records if record["kind"] == "not given")
+    assert taken_back == {"kind": "not given", "at_ns": 2 * 10**8, "stimulus": 1, "cause": bench.guard.cause}
+
+
+@pytest.mark.parametrize(("block_us", "n"), [(1000, 1), (1001, 0)])
+def test_a_pulse_whose_line_takes_longer_than_it_may_be_late_is_cut(block_us: int, n: int) -> None:
+    bench = Bench.running(WIDE | {"late_us": 1000})
+    got = with_a_log_that_blocks(bench, block_us)
+    bench.ask(pulse())
+    assert (bench.state, len(got), bench.guard.given, len(bench.log)) == ("running", n, n, n)
+    assert bench.station.status()["sites"]["a"]["charge_aC"] == n * 4 * 10**9
+    assert [r["cause"] for r in bench.records if r["kind"] in ("cut", "not given")] == ["late"] * 2 * (1 - n)
+    assert bench.guard.next_ns() is None
+
+
+def test_a_line_that_cannot_be_taken_back_trips() -> None:
+    bench = Bench.running(WIDE | {"late_us": 1000})
+    got = with_a_log_that_blocks(bench, 2000, fails=True)
+    bench.ask(pulse())
+    assert (bench.state, got) == ("tripped", [])
+    assert bench.guard.cause == "record: it raised OSError: No space left"
 
 
 def test_the_clock_is_looked_at_again_before_each_pulse() -> None:

@@ -102,7 +102,7 @@ class Console:
         return self._ask({"do": "arm", "by": by})
 
     def disarm(self, *, by: str) -> Mapping[str, Any]:
-        """Silence, and DISARMED."""
+        """DISARMED, and silence when each pulse that has begun has come to its end; `trip` is at once."""
         return self._ask({"do": "disarm", "by": by})
 
     def trip(self, *, by: str, cause: str) -> Mapping[str, Any]:

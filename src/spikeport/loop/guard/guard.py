@@ -288,11 +288,11 @@ class Guard:
         return min((stimulus.groups[stimulus.next][0] for stimulus in self._under_way.values()), default=None)
 
     def redeem(
-        self, permit: Permit, now_ns: int, first: Callable[[int, tuple[Pulse, ...]], None] | None = None
+        self, permit: Permit, now_ns: int, first: Callable[[int, tuple[Pulse, ...]], int] | None = None
     ) -> tuple[int, tuple[Pulse, ...]]:
         """(stimulus, its pulses), which count as given at now_ns; no pulses where they must wait or were cut.
 
-        first: called with them before they count; where it raises, they do not, and are not given.
+        first: called with them before they count; gives the time then. Where it raises, or is too late, none is given.
         What is no open permit of this guard (made elsewhere, copied, used before) trips it, and raises RefusedError.
         """
         held = self._issued.pop(permit.nonce, None) if type(permit) is Permit else None
@@ -302,20 +302,12 @@ class Guard:
         stimulus = self._under_way.get(held[1])
         if not self._forward(now_ns) or self.state is not State.RUNNING or stimulus is None:
             return held[1], ()
-        planned, pulses = stimulus.groups[stimulus.next]
+        pulses = stimulus.groups[stimulus.next][1]
         violations = self._judge_now(stimulus, pulses, now_ns)
-        late = now_ns - planned
-        if late > self.limits.late_ns:
-            violations.append(Violation("late_us", "", Fraction(late, 1000), Fraction(self.limits.late_ns, 1000), "us"))
-            texts = [violation.text for violation in violations]
-            del self._under_way[stimulus.number]
-            self.cuts += 1
-            self._record("cut", now_ns, stimulus=stimulus.number, cause="late", limits=texts)
+        if self._late(stimulus, now_ns, violations) or violations:
             return stimulus.number, ()
-        if violations:
+        if first is not None and self._late(stimulus, first(stimulus.number, pulses), []):
             return stimulus.number, ()
-        if first is not None:
-            first(stimulus.number, pulses)
         for pulse in pulses:
             ledger, limits = self._ledgers[pulse.site], self.limits.sites[pulse.site]
             ledger.add(pulse, now_ns, stimulus.number)
@@ -325,6 +317,18 @@ class Guard:
         if stimulus.next == len(stimulus.groups):
             del self._under_way[stimulus.number]
         return stimulus.number, pulses
+
+    def _late(self, stimulus: Stimulus, now_ns: int, others: list[Violation]) -> bool:
+        """Whether its next pulses are past their time by more than late_us: then it is cut."""
+        late = now_ns - stimulus.groups[stimulus.next][0]
+        if late <= self.limits.late_ns:
+            return False
+        violation = Violation("late_us", "", Fraction(late, 1000), Fraction(self.limits.late_ns, 1000), "us")
+        del self._under_way[stimulus.number]
+        self.cuts += 1
+        texts = [each.text for each in (*others, violation)]
+        self._record("cut", now_ns, stimulus=stimulus.number, cause="late", limits=texts)
+        return True
 
     def _judge_now(self, stimulus: Stimulus, pulses: tuple[Pulse, ...], now_ns: int) -> list[Violation]:
         """The same limits, at the time that the pulses would really be given."""
@@ -342,6 +346,7 @@ class Guard:
         """The device has taken them, and they began by then."""
         for pulse in pulses:
             self._ledgers[pulse.site].begun(by_ns)
+        self._forward(by_ns)  # onsets stay in order
 
     def cut(self, cause: str, now_ns: int) -> None:
         """End all that is under way; its pulses to come are dropped and use up nothing. The device must be silenced:

@@ -75,9 +75,10 @@ class SiteLedger:
         self.last_stimulus, self._whole = stimulus, pulse
 
     def begun(self, by_ns: int) -> None:
-        """The last pulse was in the device's hand at `by_ns` at the latest: it ends its duration after that."""
+        """The last pulse began at `by_ns` at the latest: what comes after it is judged as if it began then."""
         if self._whole is not None:
-            self.last_end_ns = by_ns + self._whole.duration_ns
+            self.onsets[-1] = max(by_ns, self.onsets[-1])
+            self.last_end_ns = self.onsets[-1] + self._whole.duration_ns
 
     def cut(self, at_ns: int) -> tuple[int, int] | None:
         """The current ends now. (least, most) that a pulse on its way may have left, by any instant; None: no pulse.

@@ -1,8 +1,9 @@
 """One guard to a device: locks by what it is called, which the system frees when the guard's process ends or dies.
 
-A device has several names: its class with its options, each file of a device among these, and the `address` that it may
-say itself. All must be free. This is of names, not of wires: two names of one device that nobody can tell are the same
-are two here, so a device must refuse a second opener itself.
+A device has several names: its class with its options, each file of a device anywhere in these (but not /dev/null and
+its like, which are nobody's), and the `address` that it may say itself. All must be free. This is of names, not of
+wires: two names of one device that nobody can tell are the same are two here, so a device must refuse a second opener
+itself.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from spikeport.snn.locking import hold
 
 _SHARED = stat.S_ISVTX | stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO  # a folder where every user may make files
 
+_NOBODYS = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+
 
 def folder() -> Path:
     """The same for every user of the machine, whatever the environment says."""
@@ -30,9 +33,15 @@ def folder() -> Path:
 def names(device: str, options: Mapping[str, Any]) -> Iterator[str]:
     """What the device can be called before it is made."""
     yield f"{device} {json.dumps(options, sort_keys=True, default=str)}"
-    for value in options.values():
+    left: list[object] = [options]
+    while left:
+        value = left.pop(0)
         if isinstance(value, str) and _is_device(value):
             yield address(value)
+        elif isinstance(value, Mapping):
+            left += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple):
+            left += value
 
 
 def address(text: str) -> str:
@@ -43,6 +52,8 @@ def address(text: str) -> str:
 def _is_device(path: str) -> bool:
     try:
         mode = os.stat(path).st_mode
+        if os.path.realpath(path) in _NOBODYS:
+            return False
     except (OSError, ValueError):
         return False
     return stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode)

@@ -1,7 +1,8 @@
 """Guard, watchdog and stimulator together: messages come in, pulses go out, in the one order that is safe.
 
 In every pass: read what came, judge the loop's life, then give what is due, each pulse after one more look at the
-clock. In a process of its own this is driven by process.py; with a virtual clock, by whoever drives that.
+clock, and another one when it was recorded. In a process of its own this is driven by process.py; with a virtual
+clock, by whoever drives that.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Station:
         self.guard = Guard(limits, record=self._record)
         self.watchdog = Watchdog(watch)
         self.device: Device = DryRun() if device is None else device
-        self._stimulator = Stimulator(self.guard, self.device, self._record, now_ns)
+        self._stimulator = Stimulator(self.guard, self.device, self._record, now_ns, self._cause)
         self._silenced = 0
         self._stimulator.silence(now_ns(), self.guard.silence_cause)  # a device may come to us with current on
 
@@ -121,9 +122,12 @@ class Station:
 
     def _watch(self, now_ns: int) -> bool:
         """Whether the watchdog found a cause."""
-        cause = self.watchdog.check(now_ns, self._asleep())
+        cause = self._cause(now_ns)
         self._trip_for(cause)
         return bool(cause)
+
+    def _cause(self, now_ns: int) -> str:
+        return self.watchdog.check(now_ns, self._asleep())
 
     def _trip_for(self, cause: str) -> None:
         if cause:

@@ -49,36 +49,79 @@ class _Unrecorded(Exception):
     """What is not recorded is not given."""
 
 
-class Stimulator:
-    """The holder of the device. guard: the one whose permits it takes.  now_ns: the guard's clock."""
+class _Overdue(Exception):
+    """The watchdog found a cause after the record; not given."""
 
-    def __init__(self, guard: Guard, device: Device, record: Record, now_ns: Callable[[], int]) -> None:
-        self._guard, self._device, self._record, self._now = guard, device, record, now_ns
+
+def _well(now_ns: int) -> str:
+    return ""
+
+
+class Stimulator:
+    """The holder of the device. guard: the one whose permits it takes.  now_ns: the guard's clock.
+
+    watch(now_ns): a cause to trip for instead of giving, or ''.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        device: Device,
+        record: Record,
+        now_ns: Callable[[], int],
+        watch: Callable[[int], str] = _well,
+    ) -> None:
+        self._guard, self._device, self._record, self._now, self._watch = guard, device, record, now_ns, watch
         self._to_silence = False
 
     def give(self, permit: Permit, now_ns: int) -> int:
-        """Give what the permit stands for, now; the number of pulses. Each is recorded before it is given."""
+        """Give what the permit stands for, now; the number of pulses. Each is recorded before it is given.
 
-        def first(stimulus: int, pulses: tuple[Pulse, ...]) -> None:
+        A record may take long: the clock is read after it, and what is too late by then is recorded as not given.
+        """
+        recorded: list[tuple[int, int]] = []  # the stimulus, and when its line was written
+
+        def first(stimulus: int, pulses: tuple[Pulse, ...]) -> int:
             try:
                 self._record("pulse", now_ns, stimulus=stimulus, pulses=[_told(pulse) for pulse in pulses])
             except Exception as error:
                 raise _Unrecorded(f"record: it raised {type(error).__name__}: {error!s:.200}") from error
+            written_ns = self._now()
+            recorded.append((stimulus, written_ns))
+            if cause := self._watch(written_ns):
+                raise _Overdue(cause)
+            return written_ns
 
         try:
             _, pulses = self._guard.redeem(permit, now_ns, first)
         except _Unrecorded as error:  # nothing counts as given
             self._guard.trip(str(error), now_ns)
             return 0
-        if not pulses:
+        except _Overdue as error:
+            self._not_given(*recorded[0], str(error))
+            self._guard.trip(str(error), recorded[0][1])
             return 0
+        if not pulses:
+            if recorded:
+                self._not_given(*recorded[0], "late")
+            return 0
+        failed = ""
         try:
             self._device.deliver(pulses, now_ns)
         except Exception as error:  # whatever a user's device raises: the guard must latch
-            self._guard.trip(f"device: it raised {type(error).__name__}: {error!s:.200}", now_ns)
-        else:
-            self._guard.begun(pulses, self._now())
+            failed = f"device: it raised {type(error).__name__}: {error!s:.200}"
+        by_ns = self._now()
+        self._guard.begun(pulses, by_ns)  # also where it raised: they may have begun
+        if failed:
+            self._guard.trip(failed, by_ns)
         return len(pulses)
+
+    def _not_given(self, stimulus: int, at_ns: int, cause: str) -> None:
+        """Take back the last line of pulses, in the record."""
+        try:
+            self._record("not given", at_ns, stimulus=stimulus, cause=cause)
+        except Exception as error:
+            self._guard.trip(f"record: it raised {type(error).__name__}: {error!s:.200}", at_ns)
 
     def silence(self, now_ns: int, cause: str) -> bool:
         """Silence the device; False where it raised, and must be tried again. cause: for the record."""

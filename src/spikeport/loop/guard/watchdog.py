@@ -1,15 +1,16 @@
 """Whether the loop lives and is sane: judged by what it sends, never by what it says of itself.
 
     heartbeat   now - last sign of life <= heartbeat_timeout_us; the sign counts from when it was sent, not read.  It is
-                looked at in every pass, before each pulse, and before each heartbeat that comes: a late one is too late
+                looked at in every pass, before each pulse, again when the pulse's line is in the log, and before each
+                heartbeat that comes: a late one is too late
     clock       between two heartbeats the loop's clock and the sender's go on alike, within clock_jump_us, never back;
                 and the guard's own clock goes on while the machine sleeps, and is not held up
     misses      a tick is missed where its stamp is later than its deadline by more than lateness_us, or where its
                 number is left out; a run of more than missed_deadlines of them trips
     values      one NaN or infinity in the outputs trips
 
-So no pulse begins later than heartbeat_timeout_us after the loop's last sign of life, whatever the load: each pulse is
-given only after this was checked at its own time.
+So no pulse is handed to the device later than heartbeat_timeout_us after the loop's last sign of life, whatever the
+load and however long the log takes: this is checked after its line is written, and nothing is between but the handing.
 """
 
 from __future__ import annotations
