@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeport.snn.errors import InvalidNetworkError
+from spikeport.snn.hdf5_heaps import heap_problems
 from spikeport.snn.reading import check_readable, parsing
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -48,6 +49,10 @@ def open_hdf5(path: Path, what: str) -> Iterator[h5py.File]:
     with parsing(path, what):
         # no lock: a read-only folder or a network disk may not grant one
         with h5py.File(path, "r", locking=False) as file:
+            problems = heap_problems(path, length=file.id.get_create_plist().get_sizes()[1])
+            if problems:
+                hint = f"write it again; where its texts are known to be sound: h5repack {path} COPY"
+                raise InvalidNetworkError(f"{path}: damaged, not a valid {what}", problems, hint=hint)
             yield file
 
 
