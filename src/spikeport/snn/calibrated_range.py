@@ -13,7 +13,7 @@ calibrated network says three things, each of which a run can leave:
 Few trials do not show the extremes of many, so what is outside is beyond MARGIN of a range's width. On 50 to 100 fresh
 trials of the calibrated kind, the share of (unit, window, trial) outside was 0 in 24 calibrations and 5e-6 in one, of
 17 networks with noise and without (N 40 to 270, sigmoid, softplus, ReLU, tanh, retanh, at 1e-3 and 5e-5 s, with and
-without membrane noise, 30 calibration trials, seed 0); FALSE_ALARMS is the limit that a test holds it to. With the
+without membrane noise, 30 calibration trials, seed 0); a test holds it to 1e-4. With the
 inputs three times as large it was 0.02 to 0.2.
 """
 
@@ -32,7 +32,6 @@ from spikeport.snn.spiking import HeldInput, SpikingNetwork, sample_index
 
 WINDOW = 0.1  # s, about the longest time constant of the published networks
 MARGIN = 0.25  # of the width of a range
-FALSE_ALARMS = 0.0001  # of the module
 TOLERATED = 0.002  # share of (unit, window, trial) outside without a warning
 TOLERATED_TRIALS = 0.01  # with an input outside: one of many may have a rare peak of what is random
 
@@ -112,14 +111,14 @@ class RangeWatch:
     def add(self, recording: Recording, inputs: Array) -> RangeWatch:
         """With the spikes of some more trials and what was held: inputs (samples, batch, n_inputs)."""
         silent, held = self.silent, self.inputs
+        rates, u = window_means(self.network, recording, inputs)
         if silent is not None and silent.unit.size:
-            rates, u = window_means(self.network, recording, inputs)
             x = rates @ silent.w_spike.T + u @ silent.w_in.T + silent.constant
             silent = replace(silent, x=silent.x.add(x))
         if held is not None:
             low, high = inputs.min(axis=0), inputs.max(axis=0)  # a trial counts once, by the end that is further out
             held = held.add(np.where(held.low - low > high - held.high, low, high)[None])
-        drive = self.drive.add(mean_drive(self.network, recording, inputs))
+        drive = self.drive.add(mean_drive(self.network, rates, u))
         return replace(self, drive=drive, silent=silent, inputs=held)
 
     def warnings(self) -> tuple[str, ...]:
@@ -211,10 +210,10 @@ def window_means(network: SpikingNetwork, recording: Recording, inputs: Array) -
     return counts / (steps * network.dt), held
 
 
-def mean_drive(network: SpikingNetwork, recording: Recording, inputs: Array) -> Array:
-    """(windows, batch, n): the mean drive of each unit of the one population, mV; see the module."""
+def mean_drive(network: SpikingNetwork, rates: Array, held: Array) -> Array:
+    """(windows, batch, n): the mean drive of each unit of the one population, mV, of its window_means(); see the
+    module."""
     (p,) = network.populations
-    rates, held = window_means(network, recording, inputs)
     constant = per_unit(p.neuron.v_leak, p.n) + per_unit(p.bias, p.n)
     for bias in p.synaptic_bias.values():
         constant = constant + per_unit(bias, p.n)

@@ -36,12 +36,14 @@ def mark(task: Task) -> dict[str, str]:
 
 def seen_trials(network: SpikingNetwork, task: Task, *, seed: int, first: int, trials: int) -> tuple[str, ...]:
     """A warning where trials first .. first + trials - 1 of `task` include those that `network` was made with."""
-    found = [_made_with(network.provenance, "first_trial", "search_trials")]
+    made = [_made_with(network.provenance, "first_trial", "search_trials")]
     calibration = network.provenance.get("calibration")
     if isinstance(calibration, Mapping):
-        found.append(_made_with(calibration, "first", "trials"))
+        made.append(_made_with(calibration, "first", "trials"))
+    found = [said for said in made if said is not None]
+    digest = digest_of(task) if found else None  # once: a file of trials may be long
     for said in found:
-        if said is None or not _is_same(said, task, seed):
+        if not _is_same(said, task, digest, seed):
             continue
         low, high = max(first, said["first"]), min(first + trials, said["first"] + said["trials"])
         if low >= high:
@@ -67,10 +69,10 @@ def _made_with(said: Mapping[str, Any], first: str, trials: str) -> dict[str, An
         return None
 
 
-def _is_same(said: Mapping[str, Any], task: Task, seed: int) -> bool:
+def _is_same(said: Mapping[str, Any], task: Task, digest: str | None, seed: int) -> bool:
     """The same trial under the same number?"""
     file = getattr(task, "n_trials", None) is not None
-    kept, digest = said["task_sha256"], digest_of(task)
+    kept = said["task_sha256"]
     if file and kept is not None and digest is not None:
         return bool(kept == digest)
     return said["task"] == task.name and (file or said["seed"] == seed)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from spikeport.convert.calibration.bounds import Bounds, Range, parse_range
 from spikeport.convert.calibration.budget import highest_rate, keep_bracket, output_worth, trial_weights
 from spikeport.convert.calibration.choose import Bench, Choice, Tried, choose
-from spikeport.convert.calibration.loop import _n_correct as n_correct
+from spikeport.convert.calibration.loop import n_correct
 from spikeport.convert.calibration.observed import Observed, observe
 from spikeport.convert.calibration.ranges import ranges
 from spikeport.convert.calibration.rounds import SPENT, Round, left_because

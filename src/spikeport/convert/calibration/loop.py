@@ -153,7 +153,7 @@ class Loop:
     def _round(self, units: Units, said: Array, heard: Array, asked: float) -> tuple[Round, Units]:
         """What a run did; and the units with the read-out that was best for it."""
         observed, source = self.observed, self.source
-        taught = _n_correct(said.shape[1])
+        taught = n_correct(said.shape[1])
         held = slice(min(taught, said.shape[1] - 1), None)
         scores = [self._score(said[:, held], tau) for tau in TAUS_OUT]
         good = [i for i, s in enumerate(scores) if s <= AS_GOOD * min(scores)]
@@ -194,7 +194,7 @@ class Loop:
         return int(self.observed.right(self.observed.outputs).sum())
 
     def _correction(self, units: Units, said: Array, heard: Array) -> _Correction:
-        correct = slice(None, _n_correct(said.shape[1]))
+        correct = slice(None, n_correct(said.shape[1]))
         said, x = said[:, correct], heard[:, correct]
         wanted = self.source.activation(x)
         middle = x.mean(axis=(0, 1))
@@ -216,6 +216,6 @@ class Loop:
         return replace(units, gain=np.where(alive, gain, units.gain), offset=np.where(alive, offset, units.offset))
 
 
-def _n_correct(trials: int) -> int:
+def n_correct(trials: int) -> int:
     """How many of the calibration trials correct; with a single one, it judges too."""
     return trials if trials == 1 else trials - max(1, trials // HELD_OUT)

@@ -109,11 +109,12 @@ def _extremes(
     for a in range(0, inputs.shape[1], PART):
         part = inputs[:, a : a + PART]
         run = simulate(network, part, seed=seed, first_trial=first + a, dtype="float32", n_threads=n_threads)
-        found = mean_drive(network, run, part)
+        means = window_means(network, run, part)
+        found = mean_drive(network, *means)
         windows += found.shape[0] * found.shape[1]
         drives += [found.min(axis=(0, 1)), found.max(axis=(0, 1))]
         if silent is not None:
-            x = silent.x(*window_means(network, run, part))
+            x = silent.x(*means)
             heard += [x.min(axis=(0, 1)), x.max(axis=(0, 1))]
     return _ends(drives, windows), _ends(heard, windows)
 

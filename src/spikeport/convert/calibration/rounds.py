@@ -30,9 +30,8 @@ HOPE = 1.15  # of the score that the best one had after as many: of 30 runs on s
 ALONE = 2  # corrections before 1/lambda moves: at few spikes the plain match is far off, and so is its rate
 AIM = 0.93  # of the budget: where the next round's spikes should be
 SPENT = (0.85, 0.98)  # of the budget: within, no round moves 1/lambda; above, other trials may spend more than it
-MORE = (
-    2  # times `rounds` at most, where the best one is not what it should be: 64 of 88 with few spikes hold .99, not 56
-)
+# Times `rounds` at most, where the best one is not what it should be: 64 of 88 with few spikes hold .99, not 56.
+MORE = 2
 DAMPING = 0.4  # of a correction
 _LESS = (DAMPING, DAMPING / 2, DAMPING / 4, DAMPING / 8)
 _TRIES = 3  # of one round, to make it again with fewer spikes
@@ -209,8 +208,9 @@ def left_because(history: Sequence[Round], best: int, max_rate_hz: float, judged
     beyond = min((r for r in more if over(r, max_rate_hz)), key=lambda r: r.score, default=None)
     if beyond is None or beyond.score >= chosen.score:
         return said
+    where = f"with more than {SPENT[1]:.0%} of the budget" if within else "there"
     above = f"{beyond.score:.3f}, at {beyond.expected_rate_hz:.3g} spikes/s, here {chosen.score:.3f}"
-    return f"{said}; there {error} was {above}"
+    return f"{said}; {where} {error} was {above}"
 
 
 def _down(j: int, history: Sequence[Round], steps: Sequence[Step], max_rate_hz: float) -> Step | None:
