@@ -14,6 +14,7 @@ A success is an accuracy of 0.95 or more: as published, of the best 1/lambda on 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import platform
 import sys
@@ -21,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ from kim2019_table import (
     rows,
 )
 
+import spikeport
 from spikeport.convert.conversion import convert_network
 from spikeport.convert.validation.validate import sampled_outputs
 from spikeport.snn import engine
@@ -174,7 +177,7 @@ def converted(c: Condition, seed: int, method: str, path: Path, threads: int) ->
         "rate_right": {rule: m.right for rule, m in conversion.rate.items()},
         "output_correlation": output_correlation(load_rate_network(path), conversion.network, c.task, seed),
         "mean_rate_hz": conversion.mean_rate_hz, "t_ref": c.preset.t_ref, "dtype": conversion.dtype,
-        "warnings": list(conversion.warnings), "versions": versions(),
+        "warnings": list(conversion.warnings), "versions": versions(), "code": code(),
         "seconds": conversion.seconds, "search_seconds": conversion.search_seconds,
     }  # fmt: skip
 
@@ -185,7 +188,7 @@ def refused(error: RefusedError, seconds: float) -> dict[str, Any]:
     return {
         "refused": str(error), "inverse_lambda": None, "best": None, "curve": [], "trials": TRIALS,
         "test_trials": TEST_TRIALS, "right": none, "rate_right": None, "output_correlation": None, "mean_rate_hz": None,
-        "warnings": [], "versions": versions(), "seconds": seconds, "search_seconds": seconds,
+        "warnings": [], "versions": versions(), "code": code(), "seconds": seconds, "search_seconds": seconds,
     }  # fmt: skip
 
 
@@ -200,6 +203,16 @@ def output_correlation(source: RateNetwork, network: SpikingNetwork, task: str, 
         n = min(len(found), len(wanted))
         sums = sums.add(wanted[:n].reshape(-1, 1), found[:n].reshape(-1, 1))
     return sums.correlation().mean()
+
+
+@cache
+def code() -> str:
+    """Of what converts: twelve digits of the SHA-256 of its source files, by name and content."""
+    found, root = hashlib.sha256(), Path(spikeport.__file__).parent
+    for part in ("convert", "snn"):
+        for path in sorted((root / part).rglob("*.py")):
+            found.update(f"{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def versions() -> dict[str, str]:

@@ -31,6 +31,8 @@ VARIANTS: dict[str, dict[str, Any]] = {  # of training, to find out which of its
     "clipped": {"clip_norm": 1.0},
     "quiet": {"rate_cost": 30.0},
     "pinh30": {"p_inh": 0.3},
+    "trials3000": {"min_trials": 3000},
+    "loss2": {"loss_below": 2.0},
     "ours": {n: getattr(OURS, n) for n in ("batch", "look_every", "max_steps", "clip_norm", "n_som", "tau_bounds")},
 }
 TASKS = {"gonogo": "go-nogo", "xor": "xor", "integration": "integration"}
