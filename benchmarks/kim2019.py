@@ -5,7 +5,8 @@
     python benchmarks/kim2019.py [--speed] [--device cpu]
 
 The first trains seeds 0, 1, ... of every condition (batches of networks), converts each network that met the stopping
-rule, and adds a line to the file after each; the same command goes on where it stopped, after Ctrl-C too. The second
+rule, and adds a line to the file after each; the same command goes on where it stopped, after Ctrl-C too, and says how
+many of the lines that it keeps were made by other code than the present. The second
 writes the table of what the file holds. The third, also without arguments, times training alone and in batches.
 A success is an accuracy of 0.95 or more: as published, of the best 1/lambda on the trials that chose it; and ours, over
 1,000 fresh trials.
@@ -177,7 +178,7 @@ def converted(c: Condition, seed: int, method: str, path: Path, threads: int) ->
         "rate_right": {rule: m.right for rule, m in conversion.rate.items()},
         "output_correlation": output_correlation(load_rate_network(path), conversion.network, c.task, seed),
         "mean_rate_hz": conversion.mean_rate_hz, "t_ref": c.preset.t_ref, "dtype": conversion.dtype,
-        "warnings": list(conversion.warnings), "versions": versions(), "code": code(),
+        "warnings": list(conversion.warnings), "versions": versions(), "code": code_hash(),
         "seconds": conversion.seconds, "search_seconds": conversion.search_seconds,
     }  # fmt: skip
 
@@ -188,7 +189,7 @@ def refused(error: RefusedError, seconds: float) -> dict[str, Any]:
     return {
         "refused": str(error), "inverse_lambda": None, "best": None, "curve": [], "trials": TRIALS,
         "test_trials": TEST_TRIALS, "right": none, "rate_right": None, "output_correlation": None, "mean_rate_hz": None,
-        "warnings": [], "versions": versions(), "code": code(), "seconds": seconds, "search_seconds": seconds,
+        "warnings": [], "versions": versions(), "code": code_hash(), "seconds": seconds, "search_seconds": seconds,
     }  # fmt: skip
 
 
@@ -206,7 +207,7 @@ def output_correlation(source: RateNetwork, network: SpikingNetwork, task: str, 
 
 
 @cache
-def code() -> str:
+def code_hash() -> str:
     """Of what converts: twelve digits of the SHA-256 of its source files, by name and content."""
     found, root = hashlib.sha256(), Path(spikeport.__file__).parent
     for part in ("convert", "snn"):
@@ -272,6 +273,10 @@ def main() -> int:
         arguments.nets.mkdir(parents=True, exist_ok=True)
         if results.broken:
             print(f"{arguments.out}: {results.broken} lines cannot be read, and are left as they are", file=sys.stderr)
+        older = sum(x.get("code") != code_hash() for x in results.find("conversion"))
+        if older:
+            print(f"{arguments.out}: {older} conversions are of other code, and are kept; delete their lines to make "
+                  f"them again (`code` is not {code_hash()})", file=sys.stderr)  # fmt: skip
         bench = Bench(
             results=results, nets=arguments.nets, methods=arguments.methods.split(","), device=arguments.device,
             width=arguments.width, threads=arguments.threads,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -277,6 +278,9 @@ def markdown(results: Results) -> str:
     methods = ",".join(m for m in METHODS if any(x["method"] == m for x in conversion)) or "lambda"
     made = sorted({", ".join(f"{k} {v}" for k, v in x["versions"].items()) for x in conversion})
     n = max(seeds, default=-1) + 1
+    codes = Counter(x.get("code") for x in conversion)
+    unnamed = codes.pop(None, 0)
+    by_code = ", ".join(f"`{c}` {k}" for c, k in codes.most_common()) or "-"
     command = f"python benchmarks/kim2019.py --out docs/kim2019.jsonl --nets nets --networks {n}"
     variants = "; ".join(f"`{k}`: {', '.join(f'{a} {b}' for a, b in v.items())}" for k, v in VARIANTS.items())
     return f"""# The published experiment, repeated
@@ -317,4 +321,7 @@ this one made it, with other conditions and numbers of networks; it goes on from
     --conditions {names} \\
     --methods {methods} --table docs/kim2019.md
 ```
+
+A line of `kim2019.jsonl` names the code that made it (`code`, of the SHA-256 of what converts). Conversions by code:
+{by_code}; {unnamed} are older than that, of several versions of the calibration.
 """

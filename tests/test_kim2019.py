@@ -121,6 +121,20 @@ def test_networks_of_an_earlier_run_are_not_trained_again(kim, monkeypatch, tmp_
     assert facts(lines(tmp_path)) == facts(before)
 
 
+def test_conversions_by_other_code_are_kept_and_said(kim, monkeypatch, tmp_path, capsys):
+    name = ("--conditions", "gonogo_sigmoid_10", "--networks", "2")
+    run(kim, monkeypatch, tmp_path, *name)
+    assert {x["code"] for x in lines(tmp_path) if x["kind"] == "conversion"} == {kim.code_hash()}
+    assert len(kim.code_hash()) == 12
+    run(kim, monkeypatch, tmp_path, *name)
+    assert "other code" not in capsys.readouterr().err
+    before = lines(tmp_path)
+    monkeypatch.setattr(kim, "code_hash", lambda: "0123456789ab")
+    run(kim, monkeypatch, tmp_path, *name)
+    assert lines(tmp_path) == before
+    assert "2 conversions are of other code, and are kept" in capsys.readouterr().err
+
+
 def test_a_line_that_was_cut_off_is_told_and_left(kim, monkeypatch, tmp_path, capsys):
     (tmp_path / "r.jsonl").write_text('{"kind": "training", "network": "x"')
     assert run(kim, monkeypatch, tmp_path, "--conditions", "gonogo_sigmoid_10", "--networks", "1") == 0
