@@ -33,7 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {  # of training, to find out which of its
     "quiet": {"rate_cost": 30.0},
     "pinh30": {"p_inh": 0.3},
     "trials3000": {"min_trials": 3000},
-    "loss2": {"loss_below": 2.0},
+    "loss1": {"loss_below": 1.0},
     "ours": {n: getattr(OURS, n) for n in ("batch", "look_every", "max_steps", "clip_norm", "n_som", "tau_bounds")},
 }
 TASKS = {"gonogo": "go-nogo", "xor": "xor", "integration": "integration"}
@@ -59,6 +59,7 @@ METHODS: dict[str, dict[str, Any]] = {  # name here -> arguments of convert_netw
     "calibrated_1ms": AT_1_MS,
     "calibrated_1ms_noise": AT_1_MS | {"noise": NOISES},
     "calibrated_100hz": AT_1_MS | {"max_rate": 100.0},
+    "finetuned_1ms": AT_1_MS | {"method": "finetuned"},
 }
 
 PAPER: dict[str, tuple[float | None, float | None]] = {  # per cent of 100 networks: success, mean accuracy
@@ -262,10 +263,62 @@ both, on the 100 trials that chose it, by both rules:
 
 {body}
 
-Over the published grid alone our softplus networks contradict the paper's 55 of 100; with the lower values its figure
-lies inside the interval. By the strict rule nearly all of them convert there: what is left is an output whose mean is
-right and that swings past 0.3 or falls short of 0.7. ReLU networks gain nothing: no 1/lambda bends a LIF unit's curve
-into a line.
+{softplus_verdict(results)}
+By the strict rule nearly all of them convert there: what is left is an output whose mean is right and that swings past
+0.3 or falls short of 0.7. ReLU networks gain nothing: no 1/lambda bends a LIF unit's curve into a line.
+"""
+
+
+def softplus_verdict(results: Results) -> str:
+    """Does the paper's figure lie in the interval of our softplus networks, over the published grid and the wider?"""
+    name, (paper, _) = "gonogo_softplus_250", PAPER["gonogo_softplus_250"]
+    high, low = (
+        {x["seed"]: x["best"] for x in results.find("conversion", condition=c, method="lambda")}
+        for c in (name, name + "_low")
+    )
+    assert paper is not None
+    said = []
+    for grid, best in (
+        ("Over the published grid", list(high.values())),
+        ("with the lower values", [max(high[s], low[s]) for s in sorted(high.keys() & low.keys())]),
+    ):
+        k, n = sum(b >= SUCCESS for b in best), len(best)
+        inside = n > 0 and wilson(k, n, 0.95)[0] <= paper / 100 <= wilson(k, n, 0.95)[1]
+        said.append(f"{grid} {rate(k, n)} softplus networks convert: the paper's {paper:g} % is "
+                    f"{'inside' if inside else 'OUTSIDE'} that interval")  # fmt: skip
+    return ";\n".join(said) + "."
+
+
+def stops(results: Results) -> str:
+    """The section about where training stops: successes of the same seeds by their loss there, and trained further."""
+    lines = []
+    for name in ("gonogo_sigmoid_250", "gonogo_sigmoid_250_tau20", "gonogo_softplus_250"):
+        loss = {x["seed"]: x["final_loss"] for x in results.find("training", network=name)}
+        best = {x["seed"]: x["best"] for x in results.find("conversion", condition=name, method="lambda")}
+        below, above = ([s for s in best if (loss[s] < 1.0) is low] for low in (True, False))
+        cells = [rate(sum(best[s] >= SUCCESS for s in seeds), len(seeds)) for seeds in (below, above)]
+        for variant in ("loss1", "trials3000"):
+            longer = results.find("conversion", condition=f"{name}_{variant}", method="lambda")
+            seeds = sorted(x["seed"] for x in longer if x["seed"] in best)
+            after = rate(sum(x["best"] >= SUCCESS for x in longer if x["seed"] in best), len(seeds))
+            before = rate(sum(best[s] >= SUCCESS for s in seeds), len(seeds))
+            cells.append(f"{after}, before {before}" if seeds else "-")
+        if best:
+            lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    if not any("before" in line for line in lines):
+        return ""
+    body = "\n".join(lines)
+    return f"""
+## Where training stops
+
+The published rule ends training at the first look with an accuracy above 95 % and a mean loss below 7, from 1,500
+trials on; nearly all networks end at 1,500, with losses from 0.6 to 6 there. Successes of the published transfer (best
+of {GRID}, on the trials that chose it) by the loss at the stop; and of the same seeds trained on until a look has a
+loss below 1 (`loss1`), or for 3,000 trials at least (`trials3000`), beside what they were before:
+
+| condition | loss below 1 | 1 or more | until the loss is below 1 | for 3,000 trials |
+| --- | --- | --- | --- | --- |
+{body}
 """
 
 
@@ -289,7 +342,8 @@ Kim, Li & Sejnowski (PNAS 2019) trained 100 rate networks per condition, convert
 20 to 75 in steps of 5 with 100 trials a value, and called an accuracy of 95 % or more a success. Here is the same, by
 the preset `kim2019`, beside the paper's figures where it states them; and by calibration: `calibrated` at 0.05 ms with
 the published noise, `calibrated_1ms` at 1 ms without any, both within 20 spikes/s a unit, `calibrated_100hz` as the
-latter within 100, `calibrated_1ms_noise` with the noise chosen between {NOISES[0]:g} and {NOISES[1]:g} mV a step.
+latter within 100, `calibrated_1ms_noise` with the noise chosen between {NOISES[0]:g} and {NOISES[1]:g} mV a step; and
+`finetuned_1ms` is `calibrated_1ms` trained further.
 
 {table}
 
@@ -310,7 +364,7 @@ period of the conversion), `bout` (the read-out's bias kept, which the published
 Training is as published otherwise: one trial a gradient step, {PUBLISHED.max_steps} at most, Adam at
 {PUBLISHED.learning_rate:g}, no clipping of gradients, no SOM units.
 
-{widened(results)}
+{widened(results)}{stops(results)}
 ## To repeat it
 
 Seeds {min(seeds, default=0)} to {max(seeds, default=0)}, with {"; or ".join(made) or "nothing yet"}. Commands like

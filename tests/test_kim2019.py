@@ -202,3 +202,36 @@ def test_the_table_counts_successes_beside_the_papers(kim, monkeypatch, tmp_path
     assert "Seeds 0 to 4" in text
     assert "python benchmarks/kim2019.py" in text
     assert str(tmp_path) not in text
+
+
+def test_the_table_says_whether_the_papers_figure_is_inside_and_where_training_stopped(kim, monkeypatch, tmp_path):
+    from kim2019_table import rate
+
+    def line(kind: str, network: str, seed: int, **facts: Any) -> str:
+        versions = {"python": "3"}
+        return json.dumps({"kind": kind, "network": network, "seed": seed, "versions": versions, **facts}) + "\n"
+
+    def conversion(condition: str, seed: int, best: float) -> str:
+        right = {"published": round(1000 * best), "strict": 1000}
+        return line(
+            "conversion", condition.replace("_low", ""), seed, condition=condition, method="lambda", best=best,
+            right=right, test_trials=1000, inverse_lambda=20, mean_rate_hz=5.0, curve=[[20, best, best, 5.0]],
+        )  # fmt: skip
+
+    soft, low = "gonogo_softplus_250", "gonogo_softplus_250_low"
+    with (tmp_path / "r.jsonl").open("w") as file:
+        for seed in range(8):
+            file.write(line("training", soft, seed, converged=True, final_loss=0.5 + seed / 4))
+            file.write(conversion(soft, seed, 0.96 if seed == 0 else 0.6))
+            file.write(conversion(low, seed, 0.96 if seed % 2 else 0.6))
+        for seed in (6, 7):
+            file.write(line("training", soft + "_loss1", seed, converged=True, final_loss=0.9))
+            file.write(conversion(soft + "_loss1", seed, 0.97))
+    table = tmp_path / "table.md"
+    assert run(kim, monkeypatch, tmp_path, "--networks", "0", "--table", str(table)) == 0
+    text = table.read_text()
+    one, five, two = (rate(k, n) for k, n in ((1, 8), (5, 8), (2, 2)))
+    assert f"Over the published grid {one} softplus networks convert: the paper's 55 % is OUTSIDE that interval" in text
+    assert f"with the lower values {five} softplus networks convert: the paper's 55 % is inside that interval" in text
+    below, above = rate(1, 2), rate(0, 6)  # losses .5 and .75, and from 1 on
+    assert f"| `{soft}` | {below} | {above} | {two}, before {rate(0, 2)} | - |" in text
