@@ -94,6 +94,21 @@ def test_the_command_line_calibrates_and_prints_the_rounds(tmp_path: Path) -> No
     assert not (tmp_path / "x.h5").exists()
 
 
+def test_two_candidates_are_printed_with_the_reason_and_a_single_one_is_not(tmp_path: Path) -> None:
+    """Where no range is given, the refractory periods are none and the preset's."""
+    write_trials(tmp_path / "t.npz", n=16)
+    model = write_model(tmp_path / "m.h5", n=8)
+    call = ["convert", str(model), "--task", str(tmp_path / "t.npz"), "--dt", "1e-3", "--noise", "0", "--trials", "8"]
+    for more, candidates in (([], 2), (["--t-ref", "0"], 1)):
+        done = CliRunner().invoke(app, [*call, "--method", "calibrated", "--json", *more])
+        assert len(json.loads(done.stdout)["calibration"]["choices"]) == candidates
+        shown = CliRunner().invoke(app, [*call, "--method", "calibrated", *more]).stdout.splitlines()
+        lines = [line for line in shown if line.startswith("candidate    noise")]
+        assert len(lines) == (candidates if candidates > 1 else 0)
+        assert sum("<- chosen" in line for line in lines) == (candidates > 1)
+        assert any(line.startswith("choice       noise") for line in shown) == (candidates > 1)
+
+
 def test_a_silent_network_is_one_warning(task: FileTask) -> None:
     found = convert_network(follower(8), task, method="calibrated", trials=10, max_rate=1e-4, dt=1e-3, noise=0.0)
     assert found.mean_rate_hz == 0
@@ -132,7 +147,9 @@ def test_fresh_trials_above_the_budget_refuse_the_network_unless_they_can_be_tha
     assert refusal.value.hint.startswith("--max-rate 26.7")
     monkeypatch.setattr("spikeport.convert.conversion.run_parts", fresh_of(33.0, 2.0))
     found = convert_network(follower(8), task, **options)
-    assert any("above the budget of 30, by no more than 14 trials can be off" in w for w in found.warnings)
+    assert any(
+        "33 +- 3.9 spikes/s a unit (95%) on 14 fresh trials, above the budget of 30" in w for w in found.warnings
+    )
 
 
 def test_the_error_of_a_mean_rate_is_that_of_its_trials(task: FileTask) -> None:

@@ -126,6 +126,50 @@ def watched(network: SpikingNetwork, task: Task, scale: float, first: int = 20, 
     return watch.add(engine.simulate(network, given, first_trial=first), given)
 
 
+# the end of a trial, where the answer is
+
+
+def one_at_a_time(folder: Path, n_samples: int, *, together: bool = False) -> FileTask:
+    """Two channels of which a trial has one on in its last 95 ms, or both, or none; always as high."""
+    n, on = 40, n_samples - 19
+    kind = np.arange(n) % 3
+    inputs = np.zeros((n_samples, n, 2))
+    for channel in (0, 1):
+        inputs[on:, (kind > 0) if together else (kind == channel + 1), channel] = 1.0
+    end = n_samples * 0.005
+    name = "together.h5" if together else "apart.h5"
+    return write_trials(folder / name, n=n, inputs=inputs, labels=(kind > 0).astype(int), window=(end / 2, end))
+
+
+@pytest.mark.parametrize("n_samples", [39, 40, 41, 26], ids=lambda k: f"{5 * k} ms")
+def test_what_happens_in_the_last_window_is_seen_whatever_the_duration(n_samples: int, tmp_path: Path) -> None:
+    source = follower(w_in=np.random.default_rng(0).uniform(7.0, 9.0, (20, 2)), noise_sd=0.0, x0_sd=0.0)
+    apart = one_at_a_time(tmp_path, n_samples)
+    network = calibrate(source, apart, trials=20, dt=1e-3, noise_sd=0.0, n_threads=1).network
+    assert run_network(network, apart, first=20, trials=20).warnings == ()
+    together = one_at_a_time(tmp_path, n_samples, together=True)
+    (drive,) = run_network(network, together, first=20, trials=20).warnings
+    assert "units get inputs beyond their calibrated range" in drive
+
+
+@settings(deadline=None, max_examples=40)
+@given(n_samples=st.integers(1, 70), seed=st.integers(0, 100))
+def test_windows_are_the_means_of_what_they_cover_and_cover_every_step(n_samples: int, seed: int) -> None:
+    """Of a step of 2 ms; an independent sum over the dense spikes."""
+    rng = np.random.default_rng(seed)
+    network = replace(transfer(follower(3), 50.0), dt=2e-3)
+    inputs = rng.random((n_samples, 2, 1))
+    run = engine.simulate(network, inputs)
+    rates, held = window_means(network, run, inputs)
+    spikes = run.spikes["rec"].dense()
+    seen = inputs[np.minimum(np.floor(np.arange(run.n_steps) * 2e-3 / 5e-3 + 1e-9).astype(int), n_samples - 1)]
+    size = min(50, run.n_steps)
+    ends = sorted({*range(size, run.n_steps + 1, size), run.n_steps})
+    assert len(rates) == len(held) == len(ends)
+    np.testing.assert_allclose(rates, [spikes[e - size : e].sum(axis=0) / (size * 2e-3) for e in ends])
+    np.testing.assert_allclose(held, [seen[e - size : e].mean(axis=0) for e in ends])
+
+
 # units that never moved: no weight of the spiking network can wake them, so the rate network's must say so
 
 ASLEEP = 4

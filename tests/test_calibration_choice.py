@@ -17,8 +17,8 @@ from small_models import follower, write_trials
 from spikeport.bounds import LONGEST, bounds_of
 from spikeport.convert.calibration import calibrate
 from spikeport.convert.calibration.bounds import Bounds, parse_range
-from spikeport.convert.calibration.budget import inverse_lambdas, trial_weights
-from spikeport.convert.calibration.choose import TIE, Tried, _least, race
+from spikeport.convert.calibration.budget import FULL, HIGHEST, highest_rate, inverse_lambdas, trial_weights
+from spikeport.convert.calibration.choose import TIE, Tried, _least, quiet_offset, race
 from spikeport.convert.calibration.observed import Observed
 from spikeport.convert.calibration.readout import fit_readout, smoothed
 from spikeport.convert.calibration.rounds import (
@@ -26,6 +26,7 @@ from spikeport.convert.calibration.rounds import (
     Round,
 )
 from spikeport.convert.calibration.units import Units, build
+from spikeport.convert.conversion import convert_network
 from spikeport.convert.presets import PRESETS
 from spikeport.snn.engine import simulate
 from spikeport.snn.errors import SpikeportError
@@ -54,12 +55,57 @@ def test_every_candidate_is_within_the_bounds_and_both_ends_are_tried(low: float
 
 
 @settings(deadline=None)
-@given(high=st.floats(0, 0.02), dt=st.sampled_from([5e-5, 1e-3]))
-def test_no_two_refractory_periods_are_equally_many_steps(high: float, dt: float) -> None:
-    found = Bounds(t_ref=(0.0, high)).t_refs(replace(CHIP, dt=dt))
+@given(low=st.floats(0, 0.02), width=st.floats(0, 0.02), dt=st.sampled_from([5e-5, 1e-3, 3.33e-5]))
+def test_every_refractory_period_is_a_number_of_steps_of_its_own_as_the_network_runs_it(
+    low: float, width: float, dt: float
+) -> None:
+    preset = replace(CHIP, dt=dt)
+    found = Bounds(t_ref=(low, low + width)).t_refs(preset)
     steps = [int(np.floor(t / dt + 0.5)) for t in found]
-    assert len(set(steps)) == len(steps)
-    assert 1 <= len(found) <= 3
+    np.testing.assert_allclose(found, np.array(steps) * dt, rtol=1e-9)
+    assert steps == sorted(set(steps))
+    assert (steps[0], steps[-1]) == tuple(int(np.floor(t / dt + 0.5)) for t in (low, low + width))
+    assert Bounds().t_refs(replace(preset, t_ref=low)) == tuple(dict.fromkeys((0.0, found[0])))
+
+
+@pytest.mark.parametrize(("t_ref", "run"), [(0.0006, 0.001), (0.0004, 0.0), (0.0026, 0.003)])
+def test_what_a_unit_may_be_asked_for_is_by_the_refractory_period_that_runs(t_ref: float, run: float) -> None:
+    assert (
+        highest_rate(replace(CHIP, t_ref=t_ref))
+        == highest_rate(replace(CHIP, t_ref=run))
+        == min(HIGHEST, FULL / (CHIP.dt + run))
+    )
+
+
+@pytest.mark.parametrize("method", ["lambda", "calibrated"])
+def test_a_refractory_period_that_is_rounded_is_a_loss_and_calibration_reports_the_one_that_runs(
+    method: str, task: FileTask
+) -> None:
+    grid = "60" if method == "lambda" else None
+    options: dict[str, Any] = {"method": method, "grid": grid, "preset": CHIP, "trials": 6, "n_jobs": 1}
+    found = convert_network(SOURCE, task, t_ref=0.0006, **options)
+    (said,) = [text for text in map(str, found.losses) if "refractory" in text]
+    assert "rounded to whole steps (t_ref 0.0006 s, dt 0.001 s: 0.001 s runs, 1 step)" in said
+    assert said in found.network.provenance["losses"]
+    if found.calibration is not None:
+        neuron = found.network.populations[0].neuron
+        assert found.calibration.t_ref == neuron.t_ref == 0.001
+        assert [c.t_ref for c in found.calibration.choices] == [0.001]
+        assert "t_ref 1 ms" in found.calibration.reason
+    exact = convert_network(SOURCE, task, t_ref=0.002, **options)
+    assert not any("refractory" in str(loss) for loss in exact.losses)
+
+
+def test_a_choice_within_a_range_is_a_loss_only_where_rounding_leaves_the_range(task: FileTask) -> None:
+    options: dict[str, Any] = {"method": "calibrated", "preset": CHIP, "trials": 6, "n_jobs": 1}
+    inside = convert_network(SOURCE, task, t_ref=(0.0, 0.0014), **options)
+    assert inside.calibration is not None
+    assert {c.t_ref for c in inside.calibration.choices} == {0.0, 0.001}
+    assert not any("refractory" in str(loss) for loss in inside.losses)
+    beyond = convert_network(SOURCE, task, t_ref=(0.0026, 0.0028), **options)
+    assert beyond.calibration is not None
+    assert [c.t_ref for c in beyond.calibration.choices] == [0.003]
+    assert any("t_ref 0.0028 s, dt 0.001 s: 0.003 s runs, 3 steps" in str(loss) for loss in beyond.losses)
 
 
 @pytest.mark.parametrize(("text", "pair"), [("0.1", (0.1, 0.1)), ("0:0.1", (0.0, 0.1)), (0.2, (0.2, 0.2))])
@@ -167,6 +213,31 @@ def test_a_candidate_that_ended_early_says_so_and_is_not_chosen(task: FileTask) 
     assert {c.noise_sd for c in stopped} == {4.0, 8.0}
     assert not any(c.chosen for c in stopped)
     assert "2 stopped, too far behind" in found.reason
+
+
+@pytest.mark.parametrize("preset", ["standard", "kim2019"])
+@pytest.mark.parametrize("noise", [0.1, 3.0, 8.0])
+def test_units_that_are_said_to_be_silent_are_silent_whatever_the_noise(
+    noise: float, preset: str, task: FileTask
+) -> None:
+    """But for the start, where v may be anywhere up to the threshold, or with the published start beyond it."""
+    deaf = np.arange(12) >= 7
+    own = follower(12)
+    source = replace(own, w_in=np.where(deaf[:, None], 0.0, own.w_in), w_rec=np.where(deaf[:, None], 0.0, own.w_rec),
+                     noise_sd=0.0, x0_sd=0.0, b_rec=np.where(deaf, 0.0, own.b_rec))  # fmt: skip
+    found = calibrate(source, task, trials=6, rounds=0, preset=preset, dt=1e-3, noise_sd=noise, max_rate_hz=100.0,
+                      t_ref=0.0, n_threads=1)  # fmt: skip
+    np.testing.assert_array_equal(found.alive, ~deaf)
+    assert any("5 of 12 units have a rate that never moves" in w and "silent here" in w for w in found.warnings)
+    spikes = simulate(found.network, np.zeros((200, 100, 1)), n_threads=1).spikes["rec"].dense()
+    assert spikes[50:, :, deaf].sum() == 0
+    assert spikes[50:, :, ~deaf].sum() > 0 or noise < 1
+
+
+def test_a_unit_that_never_moves_is_at_the_reset_where_noise_is_small() -> None:
+    assert quiet_offset(CHIP) == quiet_offset(PRESETS["standard"]) == CHIP.v_reset
+    loud = replace(CHIP, noise_sd=3.0)
+    assert quiet_offset(loud) == pytest.approx(loud.v_threshold - 8 * 3.0 / np.sqrt(1 - np.exp(-0.2)))
 
 
 def test_the_budget_is_spent(task: FileTask) -> None:

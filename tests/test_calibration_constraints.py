@@ -16,8 +16,8 @@ from spikeport.convert.calibration.bounds import Bounds
 from spikeport.convert.calibration.budget import HARDLY, inverse_lambdas, keep_bracket
 from spikeport.convert.calibration.observed import Observed
 from spikeport.convert.presets import PRESETS
-from spikeport.snn.errors import RefusedError
-from spikeport.snn.tasks import FileTask
+from spikeport.snn.errors import RefusedError, SpikeportError
+from spikeport.snn.tasks import FileTask, GoNoGo
 
 CHIP = replace(PRESETS["standard"], dt=1e-3, noise_sd=0.0, t_ref=0.0)
 SOURCE = follower(12)
@@ -51,7 +51,7 @@ def test_bounds_that_cost_too_many_spikes_are_refused_with_the_reason(task: File
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**31), low=st.floats(1.0, 5000.0), width=st.floats(1.0, 20.0),
-       t_ref=st.sampled_from([None, (0.0, 0.0), (0.0, 0.01), (0.002, 0.004)]))  # fmt: skip
+       t_ref=st.sampled_from([None, (0.0, 0.0), (0.0, 0.01), (0.002, 0.004), (0.0, 0.0026), (6e-4, 6e-4)]))  # fmt: skip
 def test_a_bracket_is_kept_at_every_refractory_period_or_refused(
     seed: int, low: float, width: float, t_ref: tuple[float, float] | None
 ) -> None:
@@ -95,3 +95,33 @@ def test_held_out_trials_of_one_kind_are_named(task: FileTask) -> None:
     assert not any("a constant would do" in w for w in found.warnings)
     mixed = calibrate(SOURCE, task, trials=12, rounds=0, preset=CHIP, n_threads=1)
     assert not any("one kind" in w for w in mixed.warnings)
+
+
+@pytest.mark.parametrize("lambdas", [(10.0, 20.0), [10.0, 20.0], np.array([10.0, 20.0]), "10:20"])
+def test_a_bracket_of_any_form_is_kept(task: FileTask, lambdas: object) -> None:
+    found = calibrate(follower(), task, trials=6, dt=1e-3, noise_sd=0.0, inverse_lambda=lambdas, rounds=1, n_threads=1)  # type: ignore[arg-type]
+    assert 10 <= found.units.inverse_lambda.min() <= found.units.inverse_lambda.max() <= 20
+
+
+@pytest.mark.parametrize("single", [30, 30.0, np.int64(30), np.float32(30), np.array(30.0)])
+def test_one_inverse_lambda_of_any_number_type_is_that_of_every_unit(task: FileTask, single: float) -> None:
+    found = calibrate(follower(), task, trials=6, dt=1e-3, noise_sd=0.0, inverse_lambda=single, rounds=1, n_threads=1)
+    assert set(found.units.inverse_lambda) == {30.0}
+
+
+@pytest.mark.parametrize("wrong", [(1.0, 2.0, 3.0), "1:x", "", {"low": 1}])
+def test_what_is_no_range_is_refused(task: FileTask, wrong: object) -> None:
+    with pytest.raises(SpikeportError, match=r"1/lambda .*must be a number, or LOW:HIGH"):
+        calibrate(follower(), task, trials=6, inverse_lambda=wrong)  # type: ignore[arg-type]
+
+
+def test_a_noise_range_may_be_an_array(task: FileTask) -> None:
+    found = calibrate(follower(), task, trials=6, dt=1e-3, noise_sd=np.array([0, 0.1]), rounds=1, n_threads=1)  # type: ignore[arg-type]
+    assert {c.noise_sd for c in found.choices} == {0.0, 0.05, 0.1}
+
+
+def test_a_task_on_another_clock_or_with_other_channels_is_refused() -> None:
+    with pytest.raises(SpikeportError, match=r"clock: the task has a sample every 0\.01 s"):
+        calibrate(follower(), GoNoGo(dt=0.010), trials=6)
+    with pytest.raises(SpikeportError, match="inputs: the task has 1 channels, the network takes 2"):
+        calibrate(follower(w_in=np.ones((follower().n_neurons, 2))), GoNoGo(), trials=6)

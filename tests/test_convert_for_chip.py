@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from small_models import follower, write_model, write_trials
 from typer.testing import CliRunner, Result
 
 from spikeport import chip_trials
 from spikeport.chip_results import ChipPoint
 from spikeport.chip_trials import Versus
-from spikeport.chips import SCALES, best_of, scaled, search_on_chip
+from spikeport.chips import SCALES, best_of, scaled, scales_within, search_on_chip
 from spikeport.cli import app
 from spikeport.convert.attribution.ideal import ideal_of
 from spikeport.convert.attribution.steps import steps_between
 from spikeport.convert.calibration import calibrate
+from spikeport.convert.calibration.ranges import drive_range
+from spikeport.convert.calibration.units import Units
+from spikeport.convert.presets import get_preset
 from spikeport.convert.search import SearchInterrupted
+from spikeport.convert.transfer import transfer
 from spikeport.snn.errors import RefusedError, SpikeportError
 from spikeport.snn.files import load_spiking_network
+from spikeport.snn.rate import RateNetwork
+from spikeport.snn.spiking import Uniform
 from spikeport.snn.tasks import FileTask, get_task
 from spikeport.targets.run import run_network
 
@@ -108,6 +117,83 @@ def test_a_scaled_calibration_has_lighter_spikes_and_is_otherwise_the_same(scale
     assert steps_between(ideal_of(source, other)[0], other) == []  # so `validate --why` knows what it is
 
 
+@pytest.mark.parametrize("name", ["standard", "mine"])
+def test_a_scaled_calibration_keeps_the_neuron_of_a_preset_that_is_no_published_one(name: str, task: FileTask) -> None:
+    """Whatever name it has: the provenance holds what builds it again."""
+    mine = replace(get_preset("standard"), name=name, dt=1e-3, noise_sd=0.0, tau_mem=0.02, v0=Uniform(-65.0, -50.0))
+    network = calibrate(follower(6), task, trials=6, rounds=0, preset=mine).network
+    network = replace(network, provenance=json.loads(json.dumps(dict(network.provenance))))
+    other = scaled(follower(6), network, 0.8)
+    assert other.populations[0].neuron.tau_mem == 0.02
+    assert other.populations[0].v0 == Uniform(-65.0, -50.0)
+    assert steps_between(ideal_of(follower(6), network)[0], network) == []
+
+
+def test_a_provenance_of_an_earlier_version_names_its_preset_alone(task: FileTask) -> None:
+    network = calibrate(follower(6), task, trials=6, rounds=0, dt=1e-3, noise_sd=0.0).network
+    said = network.provenance["calibration"]
+    kept = {name: said["settings"][name] for name in ("dt", "t_ref", "noise_sd")}
+    earlier = replace(network, provenance={**network.provenance, "calibration": {**said, "settings": kept}})
+    assert steps_between(ideal_of(follower(6), earlier)[0], earlier) == []
+
+
+@given(each=st.lists(st.floats(1.0, 500.0), min_size=1, max_size=5), low=st.floats(0.3, 1.0), high=st.floats(1.0, 3.0))
+def test_the_scales_that_are_tried_are_those_that_keep_every_unit_within_its_bracket(
+    each: list[float], low: float, high: float
+) -> None:
+    values = np.array(each)
+    units = Units(gain=values, offset=values, inverse_lambda=values, baseline=values, tau_out=0.01)
+    network = replace(transfer(follower(2), 50.0), provenance={"calibration": {"units": units.as_dict()}})
+    bracket = low * min(each), high * max(each)
+    found = scales_within(network, bracket)
+    assert scales_within(network, None) == SCALES
+    assert found == tuple(s for s in SCALES if s == 1 or all(bracket[0] <= s * value <= bracket[1] for value in each))
+
+
+def test_a_bracket_of_a_search_over_lambda_on_a_chip_is_refused_not_ignored(task: FileTask) -> None:
+    with pytest.raises(SpikeportError, match="method 'lambda' takes no bracket there"):
+        search_on_chip(follower(6), task, "loihi", bracket=(10.0, 20.0))
+
+
+def test_a_search_on_a_chip_keeps_the_bracket_and_names_it_where_it_is_the_end(task: FileTask) -> None:
+    options: dict[str, Any] = {"method": "calibrated", "trials": 12, "noise": 0.0, "max_rate": 40.0, "n_jobs": 1}
+    found = search_on_chip(follower(6), task, "loihi", bracket=(90.0, 100.0), **options)
+    assert [p.scale for p in found.points] == [0.9, 1.0]
+    units = found.rows[0].network.provenance["calibration"]["units"]["inverse_lambda"]
+    assert 90 <= min(units) <= max(units) <= 100
+    (said,) = [text for text in found.warnings if "is the end of what was tried" in text]
+    assert "the bracket 90:100 is that end, units would leave it at these times the calibrated 1/lambda: 0.8" in said
+    free = search_on_chip(follower(6), task, "loihi", **options)
+    assert [p.scale for p in free.points] == list(SCALES)
+    assert not any("bracket" in text for text in free.warnings)
+
+
+def half_asleep() -> RateNetwork:
+    """ReLU units; the last two never move: they listen to unit 0, which is too weak for them."""
+    w_in, w_rec, b_rec = np.full((10, 1), 1.0), np.full((10, 10), 0.05), np.full(10, 0.1)
+    w_in[-2:], w_rec[-2:], w_rec[:, -2:], w_rec[-2:, 0], b_rec[-2:] = 0.0, 0.0, 0.0, 0.5, -3.0
+    return follower(10, phi="relu", w_in=w_in, w_rec=w_rec, b_rec=b_rec, noise_sd=0.0)
+
+
+@pytest.mark.parametrize("scale", [0.8, 1.25])
+def test_a_scaled_winner_watches_its_own_ranges(scale: float, task: FileTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its spikes weigh so much less, so its units' drives and what silent units hear are not the calibrated one's."""
+    monkeypatch.setattr("spikeport.chips.best_of", lambda points, limit: [p.scale for p in points].index(scale))
+    source = half_asleep()
+    (row,) = search_on_chip(source, task, "loihi", method="calibrated", trials=12, noise=0.0, n_jobs=1).rows
+    assert row.point.scale == scale
+    said = row.network.provenance["calibration"]
+    low, high = drive_range(row.network, task.trials(12, seed=0, first=0).inputs, seed=0, first=0)
+    gain, offset = (np.array(said["units"][name]) for name in ("gain", "offset"))
+    matched_low, matched_high = (gain * np.array(said[name]) + offset for name in ("x_low", "x_high"))
+    np.testing.assert_allclose(said["drive_low"], np.minimum(matched_low, low), atol=1e-4)
+    np.testing.assert_allclose(said["drive_high"], np.maximum(matched_high, high), atol=1e-4)
+    silent = said["silent"]
+    assert silent["unit"] == [8, 9]
+    assert silent["from"] == [[0], [0]]
+    np.testing.assert_allclose(silent["w_spike"], [[0.5 / said["units"]["inverse_lambda"][0]]] * 2, rtol=1e-5)
+
+
 def point(inverse_lambda: float, accuracy: float | None, rate: float = 5.0) -> ChipPoint:
     return ChipPoint(inverse_lambda=inverse_lambda, scale=1.0, choices={}, accuracy=accuracy, float_accuracy=1.0,
                      mean_rate_hz=rate, refused="" if accuracy is not None else "u overflows")  # fmt: skip
@@ -185,6 +271,11 @@ REFUSED: list[tuple[list[object], int, str]] = [
     (["--for", "loihi", "--dt", "0.01"], 2, "so inputs would be skipped"),
     (["--for", "spinnaker", "--dt", "3.33e-5", "--grid", "60"], 1, "0.0333 ms, a whole number of microseconds"),
     (["--for", "loihi", "--max-rate", "0.001", "--grid", "60"], 1, "no candidate stays within 0.001 spikes/s a unit"),
+    (["--for", "loihi", "--max-rate", "1e-300"], 2, "max rate: 1e-300 spikes/s a unit, must be at least 1e-06"),
+    (["--for", "loihi", "--max-rate", "nan"], 2, "max rate: nan spikes/s a unit, must be"),
+    (["--for", "loihi", "--dt", "0"], 2, "dt 0.0 s, must be positive"),
+    (["--for", "loihi", "--dt", "nan"], 2, "dt nan s, must be positive"),
+    (["--for", "loihi", "--dt", "1e-9"], 2, "dt 1e-09 s, must be at least 1e-06 s"),
 ]
 
 

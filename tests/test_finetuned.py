@@ -128,6 +128,31 @@ def test_a_look_is_the_engines_error_on_trials_that_do_not_train(calibration: Ca
     assert again.score == look.score
 
 
+def test_a_looks_rate_is_that_of_many_trials(calibration: Calibration, teacher: Teacher) -> None:
+    weights = np.arange(TRIALS) / np.arange(TRIALS).sum()
+    options = replace(FEW, steps=1)
+    look = tune.tune(calibration.network, replace(teacher, weights=weights), options, n_threads=1).before
+    run = simulate(calibration.network, teacher.inputs, dtype="float32")
+    rates = run.spikes["rec"].counts().sum(axis=1)
+    assert look.mean_rate_hz == pytest.approx(np.dot(rates, weights) / (SOURCE.n_neurons * 0.2))
+
+
+def test_spikes_of_rare_trials_cost_little_in_the_loss(calibration: Calibration, teacher: Teacher) -> None:
+    def loss(weights: np.ndarray | None, max_rate_hz: float) -> float:
+        taught = replace(teacher, weights=weights)
+        setting = tune._task_of(calibration.network, taught, replace(FEW, batch=8), max_rate_hz)
+        zero = {n: torch.zeros_like(w) for n, w in setting.start.items()}
+        return tune._gradients(setting, zero, 0)[0]
+
+    run = simulate(calibration.network, teacher.inputs, dtype="float32")
+    spikes = run.spikes["rec"].counts().sum(axis=1)
+    busy = spikes > spikes[: teacher.training].mean()
+    rare, often = (np.where(busy == many, 0.99, 0.01) for many in (False, True))
+    free = loss(None, np.inf)
+    costs = [loss(w / w.sum(), 0.01) - free for w in (rare, np.ones(TRIALS), often)]
+    assert 0 < costs[0] < costs[1] < costs[2]
+
+
 def test_the_best_look_is_within_the_budget_and_the_first_of_equals() -> None:
     def look(score: float, hz: float) -> TuningLook:
         return TuningLook(step=0, score=score, mean_rate_hz=hz, loss=0.0)
@@ -199,7 +224,12 @@ def test_where_training_does_not_help_the_calibrated_network_is_kept_and_that_is
     [
         ((0.9, 1.0), (0.88, 1.0), False),  # a gain of less than 3 % is chance
         ((0.9, 1.0), (0.8, 1.0), True),
-        ((0.9, 2.0), (1.0, 1.0), True),  # within the budget at last
+        (
+            (0.9, 2.0),
+            (1.0, 1.0),
+            False,
+        ),  # calibration kept the budget, and fresh trials will tell
+        ((0.9, 2.0), (0.8, 1.0), True),
         ((0.9, 2.0), (0.5, 2.0), False),  # an error that a budget pays for
     ],
 )

@@ -329,6 +329,9 @@ def test_rules_that_disagree_are_said(task: FileTask) -> None:
     [
         ({"rule": "published"}, r"rule 'published': task 'steps' has mean, max, nearest"),
         ({"objective": "loss"}, r"objective 'loss' is unknown, must be accuracy or distance"),
+        ({"objective": "distance", "rule": "published"}, r"rule 'published': task 'steps' has mean, max, nearest"),
+        ({"objective": "distance", "rule": "max"}, r"(?s)'distance' does not go with these.*rule 'max': says which"),
+        ({"objective": "distance", "fast": True}, r"(?s)'distance' does not go with these.*fast: stops who"),
         ({"n_jobs": 0}, "jobs: 0, must be 1 or more"),
         ({"dtype": "float16"}, "dtype: 'float16', must be one of float32, float64"),
         ({"seed": -1}, "seed: -1, must be from 0"),

@@ -215,6 +215,20 @@ def test_a_refractory_period_below_half_a_step_is_named() -> None:
     assert not any("refractory" in what for what in named(rate_network(), get_preset("standard")))
 
 
+@pytest.mark.parametrize(
+    ("t_ref", "dt", "runs"),
+    [(6e-4, 1e-3, "0.001 s runs, 1 step"), (2.6e-3, 1e-3, "0.003 s runs, 3 steps"), (0.002, 3e-4, "0.0021 s runs, 7"),
+     (0.002, 1e-3, None), (3e-4, 1e-4, None), (0.0, 1e-3, None), (0.002, 5e-5, None)],
+)  # fmt: skip
+def test_a_refractory_period_that_is_no_whole_number_of_steps_is_named_with_the_one_that_runs(
+    t_ref: float, dt: float, runs: str | None
+) -> None:
+    found = named(rate_network(), replace(get_preset("standard"), t_ref=t_ref, dt=dt))
+    text = found.get("the refractory period is rounded to whole steps")
+    assert (text is None) == (runs is None)
+    assert runs is None or runs in str(text)
+
+
 @pytest.mark.parametrize(("phi_max", "is_named"), [(20.0, True), (None, False)])
 def test_a_clip_of_the_activation_is_named(phi_max: float | None, is_named: bool) -> None:
     found = named(rate_network(phi_max=phi_max), get_preset("standard"))
@@ -230,10 +244,32 @@ def test_a_lambda_that_is_not_positive_is_refused(value: float) -> None:
         transfer(rate_network(), value)
 
 
-@pytest.mark.parametrize("dt", [0.0, -1e-4, float("nan")])
+@pytest.mark.parametrize("dt", [0.0, -1e-4, float("nan"), float("inf")])
 def test_a_step_that_is_not_positive_is_refused(dt: float) -> None:
     with pytest.raises(SpikeportError, match=r"dt .* must be positive"):
         transfer(rate_network(), 30, dt=dt)
+
+
+@pytest.mark.parametrize("dt", [1e-9, 1e-300, 0.99e-6])
+def test_a_step_with_which_a_conversion_would_not_end_is_refused_with_the_least(dt: float) -> None:
+    with pytest.raises(SpikeportError, match=r"dt .* s, must be at least 1e-06 s: it takes .* times as many steps"):
+        transfer(rate_network(), 30, dt=dt)
+    assert transfer(rate_network(), 30, dt=1e-6).dt == 1e-6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"t_ref": -1.0}, "t_ref: -1 s, must be 0 or more"),
+        ({"t_ref": float("nan")}, "t_ref: nan s, must be 0 or more, and finite"),
+        ({"t_ref": 1e300}, r"t_ref: 1e\+300 s, must be at most 1 s"),
+        ({"noise_sd": -0.1}, "noise: -0.1 mV a step, must be 0 or more"),
+        ({"dt": 0.0, "t_ref": -1.0}, r"(?s)dt 0.0 s, must be positive.*t_ref: -1 s"),
+    ],
+)
+def test_a_preset_that_no_neuron_can_have_is_refused_with_every_reason(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(SpikeportError, match=message):
+        replace(get_preset("standard"), **changes)  # type: ignore[arg-type]
 
 
 def test_a_step_that_is_too_large_is_refused_with_every_reason() -> None:

@@ -1,7 +1,8 @@
 """Conversion that knows the chip: the search over lambda in the chip's own arithmetic, and accuracy against bits.
 
     lambda       every 1/lambda of the grid is transferred at the chip's step, lowered, and run in the chip's integers
-    calibrated   calibrated at that step; then 1/lambda of all units times each of SCALES, in the chip's integers
+    calibrated   calibrated at that step; then 1/lambda of all units times each of SCALES that keeps them within their
+                 bracket, in the chip's integers
     finetuned    trained as it is for no chip; only measured here
 
 The best of each setting of the chip (8 bits, 6, 4) is measured on fresh trials, float and chip on the same ones. What
@@ -19,12 +20,16 @@ from spikeport import chip_trials
 from spikeport.bounds import bounds_of
 from spikeport.chip_results import ChipPoint, ChipRow, ChipSearch, Unmet
 from spikeport.chip_trials import Judged, Lowered, Progress, Versus
+from spikeport.chip_warnings import slow, warnings
 from spikeport.convert.calibration.bounds import Bounds, Range
+from spikeport.convert.calibration.observed import observe
+from spikeport.convert.calibration.ranges import ranges
 from spikeport.convert.calibration.units import Units, rebuild
-from spikeport.convert.conversion import check_fit, conversion_trials, rate_accuracy
+from spikeport.convert.conversion import conversion_trials, rate_accuracy
 from spikeport.convert.finetuned import TRIALS as FINETUNING_TRIALS
+from spikeport.convert.fits import check_fit
 from spikeport.convert.grid import PUBLISHED_GRID, middle_of_plateau, parse_grid
-from spikeport.convert.methods import Made, bounded, calibrated, check_method, finetuned
+from spikeport.convert.methods import Made, bounded, calibrated, check_budget, check_method, finetuned
 from spikeport.convert.presets import Preset, get_preset
 from spikeport.convert.search import Candidate, Search, SearchInterrupted
 from spikeport.convert.transfer import Builder, losses
@@ -81,6 +86,7 @@ def search_on_chip(  # long: a third of it is the signature
         check_choices(on, dict(choices))
     check_fit(source, task)
     check_method(method, grid=grid, objective="accuracy", fast=False, scheduler=None)
+    check_budget(max_rate)
     preset = get_preset(preset) if isinstance(preset, str) else preset
     preset = replace(preset, dt=DT if dt is None else dt)
     settings, bounds = _within(on, method, preset, noise, t_ref, bracket)
@@ -97,8 +103,9 @@ def search_on_chip(  # long: a third of it is the signature
     try:
         candidates, made = _candidates(search, settings, method, grid, max_rate, bounds)
         limit = max_rate if made is None else made.max_rate_hz
-        best, unmet = bench.compare(candidates, variants, max_rate)
-        rows = [bench.measure(candidates[i], p) for i, p in best]
+        other = "--grid, " if method == "lambda" else "--bracket, " if bounds.inverse_lambda is not None else ""
+        best, unmet = bench.compare(candidates, variants, max_rate, f"another {other}--dt or --method")
+        rows = [bench.measure(_with_ranges(search, candidates[i]), p) for i, p in best]
         rate = rate_accuracy(source, task, seed=seed, first=trials, n=test_trials)
     except KeyboardInterrupt:
         raise SearchInterrupted(f"{bench.where}, for {chip}", tuple(_known(bench.points, trials))) from None
@@ -107,8 +114,9 @@ def search_on_chip(  # long: a third of it is the signature
         max_rate_hz=limit, search_trials=trials, trials=test_trials, rate=rate,
         points=tuple(bench.points), rows=tuple(rows), unmet=tuple(unmet),
         losses=(*_quiet(preset, settings), *(losses(source, settings) if made is None else made.losses)),
-        warnings=(*_slow(chip, settings.dt), *(() if made is None else made.warnings),
-                  *_warnings(rows, unmet, bench.points, rule, limit)),
+        warnings=(*slow(chip, settings.dt, DT), *(() if made is None else made.warnings),
+                  *warnings(rows, unmet, bench.points, rule, limit, SCALES,
+                            bounds.inverse_lambda if method == "calibrated" else None)),
         seconds=time.perf_counter() - started,
     )  # fmt: skip
 
@@ -128,6 +136,8 @@ def _within(
     limits = bounds_of(on, preset=preset)
     assert limits.noise_sd is not None
     assert limits.t_ref is not None
+    if method == "lambda" and bracket is not None:
+        raise SpikeportError(f"{on.name}: method 'lambda' takes no bracket there", hint="a grid of 1/lambda")
     settings, bounds = bounded(method, preset, noise, t_ref, bracket)
     problems = [
         f"{name}: {asked[1]:g} {unit}, {on.name} has {'none' if most == 0 else f'{most:g} {unit} at most'}{why}"
@@ -168,22 +178,49 @@ def _candidates(
     made = calibrated(search, settings, max_rate, bounds)
     return [
         _Candidate(network=scaled(search.source, made.network, s), inverse_lambda=made.inverse_lambda * s, scale=s)
-        for s in SCALES
+        for s in scales_within(made.network, bounds.inverse_lambda)
     ], made
 
 
+def scales_within(network: SpikingNetwork, bracket: Range | None) -> tuple[float, ...]:
+    """Those of SCALES with which every unit's 1/lambda stays within the bracket that its calibration kept."""
+    if bracket is None:
+        return SCALES
+    each = Units.from_dict(network.provenance["calibration"]["units"]).inverse_lambda
+    least, most = float(each.min()), float(each.max())
+    return tuple(s for s in SCALES if s == 1 or (bracket[0] <= s * least and s * most <= bracket[1]))
+
+
 def scaled(source: RateNetwork, network: SpikingNetwork, scale: float) -> SpikingNetwork:
-    """A calibrated network with 1/lambda of every unit times `scale`: its spikes weigh so much less, all else stays."""
+    """A calibrated network with 1/lambda of every unit times `scale`: its spikes weigh so much less, all else stays.
+
+    Its provenance has the weights by which silent units hear those spikes; what it heard itself, only _with_ranges.
+    """
     if scale == 1:
         return network
     said = network.provenance
-    units = Units.from_dict(said["calibration"]["units"])
+    calibration = dict(said["calibration"])
+    units = Units.from_dict(calibration["units"])
     units = replace(units, inverse_lambda=units.inverse_lambda * scale)
-    provenance = {
-        **said, "inverse_lambda": said["inverse_lambda"] * scale,
-        "calibration": {**said["calibration"], "units": units.as_dict()},
-    }  # fmt: skip
+    calibration["units"] = units.as_dict()
+    heard = [[w / scale for w in row] for row in calibration["silent"]["w_spike"]]
+    calibration["silent"] = {**calibration["silent"], "w_spike": heard}
+    provenance = {**said, "inverse_lambda": said["inverse_lambda"] * scale, "calibration": calibration}
     return rebuild(source, replace(network, provenance=provenance))
+
+
+def _with_ranges(search: Search, candidate: _Candidate) -> _Candidate:
+    """The candidate with its own ranges on the trials that calibrated it, of drive and of what silent units hear."""
+    if candidate.scale == 1:
+        return candidate
+    observed = observe(search.source, search.task, seed=search.seed, trials=search.trials, first=0, rule=search.rule)
+    network, provenance = candidate.network, candidate.network.provenance
+    kept = ranges(
+        search.source, network, Units.from_dict(provenance["calibration"]["units"]), observed, seed=search.seed,
+        first=0, n_threads=None if search.n_jobs < 0 else search.n_jobs,
+    )  # fmt: skip
+    calibration = {**provenance["calibration"], **kept}
+    return replace(candidate, network=replace(network, provenance={**provenance, "calibration": calibration}))
 
 
 class _Bench:
@@ -196,10 +233,10 @@ class _Bench:
         self._floats: dict[int, Judged] = {}
 
     def compare(
-        self, candidates: Sequence[_Candidate], variants: Sequence[Mapping[str, str]], limit: float | None
+        self, candidates: Sequence[_Candidate], variants: Sequence[Mapping[str, str]], limit: float | None, hint: str
     ) -> tuple[list[tuple[int, ChipPoint]], list[Unmet]]:
         """Every candidate with every variant: of each variant the best, (index of its candidate, point), or why there
-        is none; refused where there is none of any."""
+        is none; refused with the hint where there is none of any."""
         best, unmet = [], []
         self.where = "in the search"
         for i, choices in enumerate(variants):
@@ -214,7 +251,7 @@ class _Bench:
             else:
                 best.append((at, mine[at]))
         if not best:
-            hint = "another --grid, --dt or --method" + ("" if limit is None else ", or a larger --max-rate")
+            hint += "" if limit is None else ", or a larger --max-rate"
             raise RefusedError(f"{self.on.name}: takes no candidate", [str(u) for u in unmet], hint=hint)
         return best, unmet
 
@@ -320,34 +357,3 @@ def _known(points: Sequence[ChipPoint], trials: int) -> list[Candidate]:
                   distance=None, trials=trials)
         for p in points if p.accuracy is not None
     ]  # fmt: skip
-
-
-def _slow(chip: str, dt: float) -> list[str]:
-    if dt >= DT * (1 - 1e-9):
-        return []
-    return [f"dt {dt * 1e3:g} ms: boards of {chip} keep up with real time at {DT * 1e3:g} ms, at less perhaps not"]
-
-
-def _warnings(
-    rows: Sequence[ChipRow], unmet: Sequence[Unmet], points: Sequence[ChipPoint], rule: str, limit: float | None
-) -> list[str]:  # fmt: skip
-    found = [str(u) for u in unmet]
-    for row in rows:
-        named = " ".join(f"{name} {value}" for name, value in row.choices.items()) or "the chip"
-        mine = [p for p in points if p.choices == row.choices]
-        values = [p.inverse_lambda for p in mine]
-        if len(values) > 1 and row.point.inverse_lambda in (values[0], values[-1]):
-            found.append(f"{named}: the best 1/lambda, {row.point.inverse_lambda:g}, is the end of what was tried")
-        found += [f"{named}: 1/lambda {p.inverse_lambda:g} is refused: {p.refused}" for p in mine if p.refused]
-        versus = row.by_rule[rule]
-        if not versus.holds:
-            low = f"{versus.interval[0]:+.3f} by its interval, beyond {-chip_trials.MARGIN:+.2f}"
-            found.append(f"{named}: chip less float may be {low}; {versus.trials} trials")
-        if row.mean_rate_hz == 0:
-            found.append(f"{named}: the network is silent: no unit fired in any trial")
-        if limit is not None and row.mean_rate_hz > limit:
-            found.append(f"{named}: {row.mean_rate_hz:.4g} spikes/s a unit, above the budget of {limit:g}")
-        right = {name: v.chip_right / v.trials for name, v in row.by_rule.items()}
-        if max(right.values()) - min(right.values()) > 0.05:
-            found.append(f"{named}: the rules disagree: " + ", ".join(f"{a:.3f} by {r}" for r, a in right.items()))
-    return found

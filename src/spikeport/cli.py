@@ -100,7 +100,9 @@ def convert(  # long: most of it are options
         str | None, typer.Option(help="Refractory period in s [the preset's, 0.002]; LOW:HIGH: calibrated chooses.")
     ] = None,
     rule: RuleName = None,
-    objective: Annotated[str, typer.Option(help="accuracy, or distance: to the rate network's outputs.")] = "accuracy",
+    objective: Annotated[
+        str, typer.Option(help="accuracy, or distance: to the rate network's outputs, without --rule and --fast.")
+    ] = "accuracy",
     fast: Annotated[
         bool, typer.Option("--fast", help="Stop candidates that can no longer win; the winner is the same.")
     ] = False,

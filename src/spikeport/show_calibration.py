@@ -16,7 +16,7 @@ def calibration(found: Mapping[str, Any], budget: float) -> None:
     read = found["read_out"]
     if read["learned"]:
         print(f"read-out     learned again: output error {read['own_score']:.3f} -> {read['score']:.3f}")
-    if len(found["choices"]) > 2:
+    if len(found["choices"]) > 1:
         _choices(found)
     low, middle, high = (found["units"]["inverse_lambda"][i] for i in (0, 2, -1))
     silent = found["units"]["silent"]

@@ -8,19 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spikeport.convert.calibration.bounds import Range
+from spikeport.convert.calibration.bounds import Bounds, Range
 from spikeport.convert.calibration.calibrate import SILENT, Calibration
 from spikeport.convert.calibration.calibrate import TRIALS as CALIBRATION_TRIALS
 from spikeport.convert.finetuned import TRIALS as FINETUNING_TRIALS
 from spikeport.convert.finetuned import Finetuning
-from spikeport.convert.methods import bounded, calibrated, check_method, finetuned, searched
+from spikeport.convert.fits import check_fit
+from spikeport.convert.fresh import CONFIDENCE, FreshRate, check_rate, rate_warnings, silence
+from spikeport.convert.methods import Made, bounded, calibrated, check_method, finetuned, searched
 from spikeport.convert.presets import Preset, get_preset
 from spikeport.convert.provenance import provenance_of
 from spikeport.convert.search import Candidate, Progress, Search, SearchInterrupted, run_parts
 from spikeport.convert.sources import load_source
 from spikeport.convert.transfer import Builder
 from spikeport.snn.engine import DTYPES
-from spikeport.snn.errors import RefusedError, SpikeportError
+from spikeport.snn.errors import SpikeportError
 from spikeport.snn.losses import Loss
 from spikeport.snn.measures import wilson
 from spikeport.snn.rate import RateNetwork, simulate_rate
@@ -28,8 +30,6 @@ from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.tasks import Task, get_task
 
 RATE_BATCH = 100  # trials of the rate network at once
-CONFIDENCE = 0.95
-NORMAL = 1.96  # standard errors to either side, of that
 SEARCH_TRIALS = 100  # a candidate, as published
 LOST = 0.05  # of accuracy against the rate network: more needs a reason
 
@@ -180,8 +180,8 @@ def convert_network(  # long: a third of it is the signature
     enough = {"calibrated": CALIBRATION_TRIALS, "finetuned": FINETUNING_TRIALS}.get(method, SEARCH_TRIALS)
     trials, test_trials = conversion_trials(task, trials, test_trials, enough)
     search = Search(
-        build=Builder(network, settings), task=task, rule=_rule(task, rule, objective), source=network, trials=trials,
-        seed=seed, dtype=dtype, fast=fast, scheduler=scheduler, n_jobs=n_jobs, progress=progress,
+        build=Builder(network, settings), task=task, rule=_rule(task, rule, objective, fast), source=network,
+        trials=trials, seed=seed, dtype=dtype, fast=fast, scheduler=scheduler, n_jobs=n_jobs, progress=progress,
     )  # fmt: skip
     if method == "lambda":
         made = searched(search, settings, grid, bracket, max_rate)
@@ -194,7 +194,7 @@ def convert_network(  # long: a third of it is the signature
         fresh = _measure(winner, search, test_trials)
     except KeyboardInterrupt:
         raise SearchInterrupted("after the search, on the fresh trials", candidates) from None
-    _check_rate(fresh, made.max_rate_hz)
+    check_rate(fresh.fired, made)
     right = {rule: measured.right for rule, measured in fresh.spiking.items()}
     return Conversion(
         method=method,
@@ -204,7 +204,7 @@ def convert_network(  # long: a third of it is the signature
         rule=search.rule,
         rate=fresh.rate,
         spiking=fresh.spiking,
-        mean_rate_hz=fresh.mean_rate_hz,
+        mean_rate_hz=fresh.fired.hz,
         distance=fresh.distance,
         search=candidates,
         calibration=made.calibration,
@@ -213,7 +213,7 @@ def convert_network(  # long: a third of it is the signature
         search_trials=trials,
         next_first=_next_first(task, trials, test_trials),
         losses=made.losses,
-        warnings=(*_less_silent(made.warnings, fresh), *_warnings(fresh, made.max_rate_hz), *_windows(fresh, search)),
+        warnings=tuple(_warnings(made, fresh, settings, bounds, search)),
         seed=seed,
         preset=settings.name,
         dtype=dtype,
@@ -229,8 +229,7 @@ class _Fresh:
     trials: int
     rate: dict[str, Measured]
     spiking: dict[str, Measured]
-    mean_rate_hz: float
-    rate_error: float
+    fired: FreshRate
     distance: float | None
 
 
@@ -242,22 +241,9 @@ def _measure(winner: SpikingNetwork, search: Search, n: int) -> _Fresh:
         trials=n,
         rate=rate_accuracy(search.source, task, seed=search.seed, first=search.trials, n=n) if judged else {},
         spiking={r: Measured(right=k, trials=n) for r, k in found.right.items()} if judged else {},
-        mean_rate_hz=found.rate_hz,
-        rate_error=found.rate_error,
+        fired=FreshRate(hz=found.rate_hz, error=found.rate_error, trials=n),
         distance=None if judged else found.distance,
     )
-
-
-def _check_rate(fresh: _Fresh, max_rate: float | None) -> None:
-    """The budget is a constraint: refuse what is above it on fresh trials by more than these trials can be wrong."""
-    if max_rate is None or fresh.mean_rate_hz - NORMAL * fresh.rate_error <= max_rate:
-        return
-    raise RefusedError(
-        f"the converted network is above the budget of {max_rate:g} spikes/s a unit",
-        [f"{fresh.mean_rate_hz:.4g} on {fresh.trials} fresh trials, +- {NORMAL * fresh.rate_error:.2g} "
-         f"({CONFIDENCE:.0%}); on the trials that chose it, it kept the budget"],
-        hint=f"--max-rate {0.98 * max_rate**2 / fresh.mean_rate_hz:.3g}, or more --trials",
-    )  # fmt: skip
 
 
 def rate_accuracy(
@@ -274,31 +260,21 @@ def rate_accuracy(
     return {rule: Measured(right=k, trials=n) for rule, k in right.items()}
 
 
-def check_fit(network: RateNetwork, task: Task) -> None:
-    """Refuse a task whose channels or clock are not the network's, all problems at once."""
-    problems = []
-    if task.n_inputs != network.n_inputs:
-        problems.append(f"inputs: the task has {task.n_inputs} channels, the network takes {network.n_inputs}")
-    if task.n_outputs != network.n_outputs:
-        problems.append(f"outputs: the task judges {task.n_outputs}, the network has {network.n_outputs}")
-    if abs(task.dt - network.dt) > 1e-9:
-        problems.append(f"clock: the task has a sample every {task.dt:g} s, the network steps by {network.dt:g} s")
-    if problems:
-        raise SpikeportError(
-            f"task '{task.name}' does not fit the network",
-            problems,
-            hint="spikeport inspect MODEL   shows what it takes",
-        )
-
-
-def _rule(task: Task, rule: str | None, objective: str) -> str | None:
+def _rule(task: Task, rule: str | None, objective: str, fast: bool) -> str | None:
+    """The rule that judges; None for the distance, which asks for none."""
     if objective not in ("accuracy", "distance"):
         raise SpikeportError(f"objective '{objective}' is unknown, must be accuracy or distance")
-    if objective == "distance":
-        return None
     if rule is not None and rule not in task.rules:
         raise SpikeportError(f"rule '{rule}': task '{task.name}' has {', '.join(task.rules)}")
-    return rule if rule is not None else task.rules[0]
+    if objective == "accuracy":
+        return rule if rule is not None else task.rules[0]
+    problems = [] if rule is None else [f"rule '{rule}': says which trials are right, and a distance needs no labels"]
+    problems += ["fast: stops who can no longer have the most trials right, and a distance counts none"] if fast else []
+    if problems:
+        raise SpikeportError(
+            "objective 'distance' does not go with these options", problems, hint="--objective accuracy   takes both"
+        )
+    return None
 
 
 def _next_first(task: Task, trials: int, test_trials: int) -> int:
@@ -346,25 +322,17 @@ def _check_settings(seed: int, dtype: str, n_jobs: int, max_rate: float | None) 
         raise SpikeportError("a conversion cannot run with these settings", problems, hint="spikeport convert --help")
 
 
-def _warnings(fresh: _Fresh, max_rate: float | None) -> list[str]:
-    found = []
-    if fresh.mean_rate_hz == 0:
-        more = "" if max_rate is None else "; the budget may be too small for any to fire"
-        found.append(f"the network is silent: no unit fired in any trial{more}")
-    if max_rate is not None and fresh.mean_rate_hz > max_rate:
-        found.append(
-            f"{fresh.mean_rate_hz:.4g} spikes/s a unit on the fresh trials, above the budget of {max_rate:g}, "
-            f"by no more than {fresh.trials} trials can be off"
-        )
+def _warnings(made: Made, fresh: _Fresh, settings: Preset, bounds: Bounds, search: Search) -> list[str]:
+    """The method's own, and those of the fresh trials; a network that is silent everywhere says so once."""
+    rate, task = fresh.fired, search.task
+    silent = rate.hz == 0
+    found = [w for w in made.warnings if not silent or w != SILENT]
+    found += [silence(made, settings, bounds, task.n_samples * task.dt)] if silent else []
+    found += rate_warnings(rate, made.max_rate_hz)
     accuracies = {rule: m.accuracy for rule, m in fresh.spiking.items()}
     if accuracies and max(accuracies.values()) - min(accuracies.values()) > 0.05:
         found.append("the rules disagree: " + ", ".join(f"{a:.3f} by {r}" for r, a in accuracies.items()))
-    return found
-
-
-def _less_silent(warnings: Sequence[str], fresh: _Fresh) -> list[str]:
-    """A network that is silent everywhere says so once."""
-    return [w for w in warnings if fresh.mean_rate_hz > 0 or w != SILENT]
+    return found + _windows(fresh, search)
 
 
 def _windows(fresh: _Fresh, search: Search) -> list[str]:

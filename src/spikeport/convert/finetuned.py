@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from spikeport.convert.calibration.budget import trial_weights
 from spikeport.convert.calibration.calibrate import Calibration, judged_on
 from spikeport.convert.calibration.loop import HELD_OUT
 from spikeport.convert.calibration.observed import observe
@@ -64,7 +65,7 @@ def finetune(search: Search, calibration: Calibration, max_rate_hz: float, optio
     teacher = Teacher(
         inputs=observed.trials.inputs, outputs=observed.outputs, rates=observed.quiet_r,
         baseline=calibration.units.baseline, per_spike=1 / calibration.units.inverse_lambda, first=0,
-        held_out=max(1, search.trials // HELD_OUT),
+        held_out=max(1, search.trials // HELD_OUT), weights=trial_weights(search.task, observed.trials, search.seed),
     )  # fmt: skip
     n_threads = None if search.n_jobs < 0 else search.n_jobs
     try:
@@ -86,10 +87,8 @@ def finetune(search: Search, calibration: Calibration, max_rate_hz: float, optio
 
 
 def is_better(before: TuningLook, after: TuningLook, max_rate_hz: float) -> bool:
-    """Within the budget, and by more than chance, or where before was not."""
-    if after.mean_rate_hz > max_rate_hz:
-        return False
-    return before.mean_rate_hz > max_rate_hz or after.score < GAIN * before.score
+    """Within the budget, and by more than chance."""
+    return after.mean_rate_hz <= max_rate_hz and after.score < GAIN * before.score
 
 
 def _with_provenance(made: Finetuning, tuned: Tuned, teacher: Teacher, options: TuningOptions) -> SpikingNetwork:

@@ -12,7 +12,7 @@ from spikeport.convert.finetuned import Finetuning, finetune
 from spikeport.convert.grid import PUBLISHED_GRID, parse_grid
 from spikeport.convert.grid import bracket as bracket_grid
 from spikeport.convert.presets import Preset
-from spikeport.convert.search import Candidate, Search
+from spikeport.convert.search import Candidate, Search, beyond
 from spikeport.convert.transfer import losses, transfer
 from spikeport.snn.errors import RefusedError, SpikeportError
 from spikeport.snn.losses import Loss
@@ -20,6 +20,7 @@ from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.training.tuning import TuningOptions, load_tune
 
 METHODS = ("lambda", "calibrated", "finetuned")
+LEAST_RATE_HZ = 1e-6  # spikes/s a unit: 1000 units then fire one spike in 1000 trials of a second, the fresh ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +42,16 @@ def searched(
     max_rate: float | None,
 ) -> Made:  # fmt: skip
     """Method "lambda": the best candidate, among those within the budget where there is one; RefusedError if none."""
+    check_budget(max_rate)
     values = _values(grid, bracket)
     transfer(search.source, values[0], preset=settings)  # refuses settings before the work starts
     search = replace(search, max_rate_hz=max_rate)
     candidates = search.over(values) if bracket is None else search.within(*bracket)
     best = candidates[search.best(candidates)]
-    if not search.allows(best):
+    if max_rate is not None and not search.allows(best):
         raise RefusedError(
             f"no 1/lambda of the search stays within {max_rate:g} spikes/s a unit",
-            [f"the fewest: {best.mean_rate_hz:.3g} spikes/s, at 1/lambda {best.inverse_lambda:g}"],
+            [f"the fewest: {beyond(best.mean_rate_hz, max_rate)} spikes/s, at 1/lambda {best.inverse_lambda:g}"],
             hint=f"--method calibrated --max-rate {max_rate:g}   or a grid of smaller values",
         )
     return Made(
@@ -61,6 +63,7 @@ def searched(
 
 def calibrated(search: Search, settings: Preset, max_rate: float | None, bounds: Bounds | None = None) -> Made:
     """Method "calibrated", on the trials that a search would see; bounds: of what it may choose."""
+    check_budget(max_rate)
     bounds = bounds or Bounds()
     limit = MAX_RATE_HZ if max_rate is None else max_rate
     found = calibrate(
@@ -81,6 +84,17 @@ def finetuned(search: Search, settings: Preset, max_rate: float | None, bounds: 
     assert made.max_rate_hz is not None
     found = finetune(search, made.calibration, made.max_rate_hz, TuningOptions(seed=search.seed))
     return replace(made, network=found.network, warnings=(*made.warnings, *found.warnings), finetuning=found)
+
+
+def check_budget(max_rate: float | None) -> None:
+    """Refuse a budget that is none."""
+    if max_rate is None or LEAST_RATE_HZ <= max_rate < float("inf"):
+        return
+    raise SpikeportError(
+        f"max rate: {max_rate:g} spikes/s a unit, must be at least {LEAST_RATE_HZ:g}, and finite",
+        ["with less, 1,000 units fire not one spike in 1,000 trials of a second, so nothing could be measured"],
+        hint="--max-rate 20",
+    )
 
 
 def check_method(method: str, **options: Any) -> None:
@@ -107,18 +121,18 @@ def bounded(
         "noise": None if noise is None else parse_range(noise, "noise", "--noise 0:0.1"),
         "t_ref": None if t_ref is None else parse_range(t_ref, "t_ref", "--t-ref 0:0.002"),
     }
-    bounds = Bounds(
-        noise_sd=ranges["noise"], t_ref=ranges["t_ref"], inverse_lambda=None if method == "lambda" else bracket
-    )
-    wide = [f"{name}: {r[0]:g}:{r[1]:g}" for name, r in ranges.items() if r is not None and r[0] < r[1]]
+    lambdas = None if method == "lambda" or bracket is None else parse_range(bracket, "1/lambda", "--bracket 10:200")
+    single = {name: r[0] for name, r in ranges.items() if r is not None and not (r[0] < r[1] or r[0] > r[1])}
+    wide = [f"{name}: {r[0]:g}:{r[1]:g}" for name, r in ranges.items() if r is not None and name not in single]
     if method == "lambda" and wide:
         raise SpikeportError(
             "method 'lambda' chooses 1/lambda alone, as published", [f"{w}, must be one value" for w in wide],
             hint="--method calibrated   chooses within bounds",
         )  # fmt: skip
-    noise_sd, period = (r[0] if r is not None and r[0] == r[1] else None for r in ranges.values())
-    preset = preset if noise_sd is None else replace(preset, noise_sd=noise_sd)
-    return preset if period is None else replace(preset, t_ref=period), bounds
+    fields = {"noise": "noise_sd", "t_ref": "t_ref"}
+    settings: dict[str, Any] = {fields[name]: value for name, value in single.items()}
+    preset = replace(preset, **settings)  # first, because it refuses in words that fit every method
+    return preset, Bounds(noise_sd=ranges["noise"], t_ref=ranges["t_ref"], inverse_lambda=lambdas)
 
 
 def _end_of_grid(candidates: Sequence[Candidate], best: Candidate) -> list[str]:

@@ -13,11 +13,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from spikeport.snn.errors import SpikeportError
+from spikeport.snn.neurons import refractory_steps
 from spikeport.snn.spiking import Uniform
 
 PUBLISHED_DT = 5e-5  # s, the step for which the noise per step was published
 PUBLISHED_V0 = Uniform(-65.0, 30.0)  # mV
+SHORTEST_DT = 1e-6  # s: fifty times as many steps as published, for no more accuracy where integration is exact
+LONGEST_T_REF = 1.0  # s: beyond it a unit fires less than once a second; 2 ms was published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,43 @@ class Preset:
     sampling: str = "floor"
     keep_b_out: bool = True
     delay: int = 1
+
+    def __post_init__(self) -> None:
+        problems = step_problems(self.dt) + t_ref_problems(self.t_ref)
+        if not (np.isfinite(self.noise_sd) and self.noise_sd >= 0):
+            problems.append(f"noise: {self.noise_sd:g} mV a step, must be 0 or more")
+        if problems:
+            hint = "--dt 5e-5 --t-ref 0.002 --noise 0.1   are the published ones"
+            raise SpikeportError(f"preset '{self.name}' cannot have these settings", problems, hint=hint)
+
+    @property
+    def v0_range(self) -> list[float]:
+        """v0 as plain numbers, mV."""
+        return [self.v0.low, self.v0.high]
+
+    @property
+    def t_ref_run(self) -> float:
+        """s: the refractory period as it runs, floor(t_ref / dt + 1/2) steps."""
+        return float(f"{int(refractory_steps(self.t_ref, self.dt)) * self.dt:.12g}")  # 3 x 1e-4 is 3e-4, as typed
+
+
+def step_problems(dt: float) -> list[str]:
+    """What is wrong with a step of the spiking network, a line each."""
+    if not (np.isfinite(dt) and dt > 0):
+        return [f"dt {dt} s, must be positive, and finite"]
+    if dt < SHORTEST_DT:
+        more = f"{PUBLISHED_DT / dt:.3g} times as many steps as the published {PUBLISHED_DT:g} s"
+        return [f"dt {dt:g} s, must be at least {SHORTEST_DT:g} s: it takes {more}"]
+    return []
+
+
+def t_ref_problems(t_ref: float) -> list[str]:
+    """What is wrong with a refractory period, a line each."""
+    if not (np.isfinite(t_ref) and t_ref >= 0):
+        return [f"t_ref: {t_ref:g} s, must be 0 or more, and finite"]
+    if t_ref > LONGEST_T_REF:
+        return [f"t_ref: {t_ref:g} s, must be at most {LONGEST_T_REF:g} s: no unit would fire once a second"]
+    return []
 
 
 PRESETS = {

@@ -71,7 +71,8 @@ class SearchInterrupted(KeyboardInterrupt):
 class Search:
     """What to search: how to build a candidate, on which task, judged how. rule: None for the distance objective.
 
-    max_rate_hz: spikes/s a unit that the winner may have; None: any.
+    fast: stop who can no longer win, by that rule: of distances, none is stopped.  max_rate_hz: spikes/s a unit that
+    the winner may have; None: any.
     """
 
     build: Build
@@ -257,6 +258,13 @@ def run_parts(network: SpikingNetwork, search: Search, *, first: int, n: int) ->
         rate_hz=float(tally.spikes[0]) / (n * unit_seconds), rate_error=spread / np.sqrt(n) / unit_seconds,
         distance=tally.distance(0),
     )  # fmt: skip
+
+
+def beyond(value: float, limit: float) -> str:
+    """A value above a limit, with the digits that it takes to be above it as both are printed; 4 or more."""
+    printed = float(f"{limit:g}")
+    texts = [f"{value:.{digits}g}" for digits in range(4, 18)]
+    return next((text for text in texts if float(text) > printed), texts[0])
 
 
 def _unit_seconds(search: Search, network: SpikingNetwork) -> float:

@@ -18,10 +18,12 @@ from spikeport.convert.presets import PUBLISHED_DT, Preset, get_preset
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.integrators import get_integrator, synapse_table
 from spikeport.snn.losses import Loss
-from spikeport.snn.neurons import LIF, Array, refractory_steps
+from spikeport.snn.neurons import LIF, Array
 from spikeport.snn.rate import RateNetwork
 from spikeport.snn.spiking import HeldInput, Population, Projection, ReadOut, SpikingNetwork
 from spikeport.snn.synapses import DoubleExponential
+
+ROUNDING = 1e-6  # of a step: so much off, a refractory period is the one asked for
 
 
 def transfer(
@@ -81,8 +83,6 @@ def transfer(
 def check_settings(source: RateNetwork, preset: Preset) -> None:
     """Refuse settings that cannot step this network, all reasons at once."""
     problems = []
-    if not (np.isfinite(preset.dt) and preset.dt > 0):
-        raise SpikeportError(f"transfer: dt {preset.dt} s, must be positive", hint="the published step is --dt 5e-5")
     if preset.dt > source.dt:
         problems.append(f"dt {preset.dt:g} s: above the rate network's own {source.dt:g} s, so inputs would be skipped")
     if get_integrator(preset.integrator).order is not None:  # Euler in some part: stable below its time constant only
@@ -123,14 +123,7 @@ def losses(source: RateNetwork, preset: Preset) -> list[Loss]:
         here, published = _noise_of_v(preset), _noise_of_v(replace(preset, dt=PUBLISHED_DT))
         how = f"{preset.noise_sd:g} mV a step: sd of v {here:.3g} mV, {published:.3g} mV at {PUBLISHED_DT:g} s"
         found.append(Loss("noise per step is not scaled by dt, as published", "population", how))
-    if preset.t_ref > 0 and refractory_steps(preset.t_ref, preset.dt) == 0:
-        found.append(
-            Loss(
-                "the refractory period is below half a step",
-                "population",
-                f"t_ref {preset.t_ref:g} s, dt {preset.dt:g} s",
-            )
-        )
+    found += refractory_losses(preset)
     if source.phi_max is not None:
         found.append(
             Loss(
@@ -138,6 +131,19 @@ def losses(source: RateNetwork, preset: Preset) -> list[Loss]:
             )
         )
     return found
+
+
+def refractory_losses(preset: Preset) -> list[Loss]:
+    """The refractory period that runs, where it is not the one asked for: it is a whole number of steps."""
+    asked, run = preset.t_ref, preset.t_ref_run
+    if abs(run - asked) <= ROUNDING * preset.dt:
+        return []
+    how = f"t_ref {asked:g} s, dt {preset.dt:g} s"
+    if run == 0:
+        return [Loss("the refractory period is below half a step", "population", f"{how}: none runs")]
+    steps = round(run / preset.dt)
+    how = f"{how}: {run:g} s runs, {steps} step{'' if steps == 1 else 's'}"
+    return [Loss("the refractory period is rounded to whole steps", "population", how)]
 
 
 def _noise_of_v(preset: Preset) -> float:

@@ -1,6 +1,6 @@
 """Does a run leave the range of inputs that a network was calibrated for? Outside it, its f-I curves were never fitted.
 
-    drive_i = v_leak_i + bias_i + sum_j w_ij z_j + w_in_i u + b_i      mV, means over WINDOW seconds
+    drive_i = v_leak_i + bias_i + sum_j w_ij z_j + w_in_i u + b_i      mV, means over windows of WINDOW seconds
     x_i     = sum_j w_ij / L_j z_j + w_in_i u + b_i                    of a silent unit, by the rate network's weights
 
 z: spikes per second (what a filter of unit area does to them cancels in a mean), u: held inputs. The provenance of a
@@ -195,18 +195,28 @@ def _silent(said: Mapping[str, Any], n: int, n_inputs: int) -> Silent | None:
     return None if x is None else Silent(unit=unit, w_spike=w_spike, w_in=w_in, constant=constant, x=x)
 
 
+def window_steps(network: SpikingNetwork, n_steps: int) -> int:
+    """Steps of a window; of a trial that is shorter, all."""
+    return min(max(1, round(WINDOW / network.dt)), n_steps)
+
+
 def window_means(network: SpikingNetwork, recording: Recording, inputs: Array) -> tuple[Array, Array]:
-    """(windows, batch, n) spikes/s of the one population, and (windows, batch, n_inputs) of what was held."""
+    """(windows, batch, n) spikes/s of the one population, and (windows, batch, n_inputs) of what was held.
+
+    Windows follow each other from the first step. Where steps are left at the end, where most answers are, a last
+    window ends with the trial and overlaps the one before.
+    """
     (p,), (source,) = network.populations, network.held_inputs
-    steps = min(max(1, round(WINDOW / network.dt)), recording.n_steps)
-    n_windows = max(1, recording.n_steps // steps)
+    n_steps = recording.n_steps
+    steps = window_steps(network, n_steps)
+    starts = [*range(0, n_steps - steps + 1, steps), *([n_steps - steps] if n_steps % steps else [])]
     trains = recording.spikes[p.name]
-    inside = trains.step < n_windows * steps
-    counts = np.zeros((n_windows, recording.n_batch, p.n))
-    where = (trains.step[inside] // steps, trains.batch[inside], trains.neuron[inside])
-    np.add.at(counts, where, trains.count[inside])
-    seen = sample_index(np.arange(1, n_windows * steps + 1), network.dt, source, inputs.shape[0])
-    held = inputs[seen].reshape(n_windows, steps, *inputs.shape[1:]).mean(axis=1)
+    counts = np.zeros((len(starts), recording.n_batch, p.n))
+    for window, start in enumerate(starts):
+        inside = slice(*np.searchsorted(trains.step, (start, start + steps)))
+        np.add.at(counts[window], (trains.batch[inside], trains.neuron[inside]), trains.count[inside])
+    seen = inputs[sample_index(np.arange(1, n_steps + 1), network.dt, source, inputs.shape[0])]
+    held = np.stack([seen[start : start + steps].mean(axis=0) for start in starts])
     return counts / (steps * network.dt), held
 
 

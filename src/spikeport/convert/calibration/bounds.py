@@ -1,7 +1,7 @@
 """What calibration may choose: membrane noise, refractory period and 1/lambda, each within bounds that a target sets.
 
     low <= noise_sd <= high      mV a step          low, the middle and high are tried
-    low <= t_ref    <= high      s                  the same, where they are different numbers of steps
+    low <= t_ref    <= high      s                  the same, each rounded to whole steps, as a network runs it
     low <= L_i      <= high      spikes/s per r     1/lambda of each unit: a constraint of the budget
 
 A chip without noise has noise_sd (0, 0). None: not bounded, so what the preset has (t_ref: that, or none).
@@ -10,13 +10,12 @@ A chip without noise has noise_sd (0, 0). None: not bounded, so what the preset 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from spikeport.convert.presets import Preset
+from spikeport.convert.presets import Preset, t_ref_problems
 from spikeport.snn.errors import SpikeportError
-from spikeport.snn.neurons import refractory_steps
 
 Range = tuple[float, float]
 
@@ -44,6 +43,8 @@ class Bounds:
                 problems.append(f"{shown}, must be {'positive' if least is None else '0 or more'}, and finite")
             elif low > high:
                 problems.append(f"{shown}, LOW must not be above HIGH")
+            elif name == "t_ref":
+                problems += t_ref_problems(high)
         if problems:
             raise SpikeportError(
                 "calibration cannot choose within these bounds", problems, hint="--noise 0:0.1 --t-ref 0:0.002"
@@ -54,13 +55,9 @@ class Bounds:
         return (preset.noise_sd,) if self.noise_sd is None else _three(self.noise_sd)
 
     def t_refs(self, preset: Preset) -> tuple[float, ...]:
-        """The refractory periods to try, the shortest first; of those that are equally many steps, the first."""
-        if self.t_ref is None:
-            return tuple(sorted({0.0, preset.t_ref}))
-        found: dict[int, float] = {}
-        for t in _three(self.t_ref):
-            found.setdefault(int(refractory_steps(t, preset.dt)), t)
-        return tuple(found.values())
+        """The refractory periods to try, the shortest first: whole numbers of steps, each once."""
+        asked = (0.0, preset.t_ref) if self.t_ref is None else _three(self.t_ref)
+        return tuple(sorted({replace(preset, t_ref=t).t_ref_run for t in asked}))
 
 
 def _three(bounds: Range) -> tuple[float, ...]:
@@ -74,8 +71,8 @@ def parse_range(text: str | float | Sequence[float], what: str, example: str) ->
         if isinstance(text, str):
             values = [float(part) for part in text.split(":")]
         else:
-            values = [float(v) for v in text] if isinstance(text, Sequence) else [float(text)]
-    except ValueError:
+            values = [float(v) for v in np.atleast_1d(np.asarray(text, dtype=np.float64))]
+    except (TypeError, ValueError):
         values = []
     if not 1 <= len(values) <= 2:
         raise SpikeportError(f"{what} '{text}': must be a number, or LOW:HIGH", hint=example)

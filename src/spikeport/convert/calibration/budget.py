@@ -95,10 +95,11 @@ def keep_bracket(observed: Observed, preset: Preset, bounds: Bounds) -> tuple[Pr
         )
     if needed <= 0:
         return preset, bounds
-    longest = FULL / needed - preset.dt  # of t_ref, for highest_rate to reach what is needed
+    steps = np.floor((FULL / needed - preset.dt) / preset.dt + 1e-9)  # of t_ref, for highest_rate to be what is needed
+    longest = max(shortest, float(steps) * preset.dt)
     if bounds.t_ref is None:
-        return (preset if preset.t_ref <= longest else replace(preset, t_ref=0.0)), bounds
-    return preset, replace(bounds, t_ref=(bounds.t_ref[0], min(bounds.t_ref[1], max(longest, bounds.t_ref[0]))))
+        return (preset if preset.t_ref_run <= longest else replace(preset, t_ref=0.0)), bounds
+    return preset, replace(bounds, t_ref=(shortest, max(shortest, min(bounds.t_ref[1], longest))))
 
 
 def _below(value: float) -> float:
@@ -129,7 +130,7 @@ def trial_weights(task: Task, trials: Trials, seed: int) -> Array:
 
 def highest_rate(preset: Preset) -> float:
     """Spikes/s that a unit may be asked for."""
-    return min(HIGHEST, FULL / (preset.dt + preset.t_ref))
+    return min(HIGHEST, FULL / (preset.dt + preset.t_ref_run))
 
 
 def output_worth(source: RateNetwork, observed: Observed, seed: int) -> Array:

@@ -28,7 +28,10 @@ from spikeport.convert.calibration.observed import Observed, observe
 from spikeport.convert.calibration.ranges import ranges
 from spikeport.convert.calibration.rounds import SPENT, Round, left_because
 from spikeport.convert.calibration.units import SETTINGS, Units, build, check_preset, losses
+from spikeport.convert.fits import check_fit
 from spikeport.convert.presets import Preset, get_preset
+from spikeport.convert.search import beyond
+from spikeport.convert.transfer import refractory_losses
 from spikeport.snn.blas import single_threaded
 from spikeport.snn.errors import RefusedError, SpikeportError
 from spikeport.snn.losses import Loss
@@ -145,14 +148,17 @@ def calibrate(  # long: a third of it is the signature
     started = time.perf_counter()
     base = get_preset(preset) if isinstance(preset, str) else preset
     base = replace(base, dt=base.dt if dt is None else dt, keep_b_out=True)
-    single = float(inverse_lambda) if isinstance(inverse_lambda, (int, float)) else None
-    bounds = _bounds(noise_sd, t_ref, inverse_lambda)
+    lambdas = None if inverse_lambda is None else parse_range(inverse_lambda, "1/lambda", "--bracket 10:200")
+    one = not isinstance(inverse_lambda, str) and np.size(np.asarray(inverse_lambda)) == 1
+    single = lambdas[0] if lambdas is not None and one else None
+    bounds = _bounds(noise_sd, t_ref, lambdas if single is None else None)
+    check_fit(source, task)
     _check(trials, rounds, max_rate_hz, single)
     for noise in bounds.noises(base):
         for period in bounds.t_refs(base):
             check_preset(source, replace(base, noise_sd=noise, t_ref=period))
     observed = observe(source, task, seed=seed, trials=trials, first=first, rule=rule)
-    base, bounds = keep_bracket(observed, base, bounds)
+    asked, (base, bounds) = bounds, keep_bracket(observed, base, bounds)
     limit = np.inf if single is not None else MAX_RATE_HZ if max_rate_hz is None else max_rate_hz
     bench = Bench(
         source=source, observed=observed, limit=limit, single=single, within=bounds.inverse_lambda, rounds=rounds,
@@ -165,7 +171,7 @@ def calibrate(  # long: a third of it is the signature
     low, high = observed.x_range
     mean_lambda = _mean_inverse_lambda(chosen.units, observed)
     warnings = (*observed.warnings, *_warnings(chosen, observed, single), *_judges(observed, task, seed))
-    found = losses(chosen.preset)
+    found = [*losses(chosen.preset), *_rounded(chosen.preset.t_ref, base, asked)]
     provenance: dict[str, Any] = {
         "method": "calibrated",
         "preset": base.name,
@@ -192,12 +198,21 @@ def calibrate(  # long: a third of it is the signature
     )  # fmt: skip
 
 
-def _bounds(noise_sd: float | Range | None, t_ref: float | Range | None, lambdas: float | Range | None) -> Bounds:
+def _bounds(noise_sd: float | Range | None, t_ref: float | Range | None, lambdas: Range | None) -> Bounds:
     return Bounds(
         noise_sd=None if noise_sd is None else parse_range(noise_sd, "noise", "--noise 0:0.1"),
         t_ref=None if t_ref is None else parse_range(t_ref, "t_ref", "--t-ref 0:0.002"),
-        inverse_lambda=parse_range(lambdas, "1/lambda", "--bracket 10:200") if isinstance(lambdas, tuple) else None,
+        inverse_lambda=lambdas,
     )
+
+
+def _rounded(chosen: float, settings: Preset, bounds: Bounds) -> list[Loss]:
+    """The loss where `chosen`, a refractory period in whole steps, is for that none that was asked for."""
+    if bounds.t_ref is not None:
+        asked = min(max(chosen, bounds.t_ref[0]), bounds.t_ref[1])
+    else:  # the preset's, or none
+        asked = settings.t_ref if chosen == settings.t_ref_run else chosen
+    return refractory_losses(replace(settings, t_ref=asked))
 
 
 def _check(trials: int, rounds: int, max_rate_hz: float | None, single: float | None) -> None:
@@ -229,7 +244,7 @@ def _check_budget(chosen: Tried, choices: Sequence[Choice], limit: float, bounds
         return
     tried = [c.rate_hz for c in choices if c.rate_hz is not None]
     least = min([r.expected_rate_hz for r in chosen.history] + tried)
-    problems = [f"the fewest: {least:.3g} spikes/s a unit on trials of this task"]
+    problems = [f"the fewest: {beyond(least, limit)} spikes/s a unit on trials of this task"]
     bracket = bounds.inverse_lambda
     at_low = bracket is not None and bool((chosen.units.inverse_lambda <= bracket[0] * (1 + 1e-9)).any())
     if bracket is not None and at_low:

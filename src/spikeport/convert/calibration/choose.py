@@ -37,6 +37,7 @@ Key = tuple[float, float]  # noise_sd, t_ref
 
 TIE = 1.05  # of the least error: two calibrations of one network, on other trials, differ by as much
 DITHER = 1.0  # mV: a curve without noise has a jump at threshold, and is matched as if v had this standard deviation
+QUIET = 8.0  # standard deviations of v: a normal variable is beyond in 6e-16
 SLOPES = 3.0  # mV: derivatives in the loop are of a curve smoothed by so much, for the same reason
 
 
@@ -111,7 +112,7 @@ class Bench:
         x = samples(source, observed.x_quantiles, over, scale, self.seed)[alive]
         wanted = source.activation(x) - baseline[alive, None]
         curve = smooth(preset, float(np.sqrt(max(0.0, DITHER**2 - noise_of_v(preset) ** 2))))
-        gain, offset = np.zeros(n), np.full(n, preset.v_reset)  # of a unit that never moves: it stays silent
+        gain, offset = np.zeros(n), np.full(n, quiet_offset(preset))  # of a unit that never moves: it stays silent
         gain[alive], offset[alive], error = match(x, wanted, scale[alive], curve, preset.v_threshold)
         units = Units(gain=gain, offset=offset, inverse_lambda=scale, baseline=baseline, tau_out=TAUS_OUT[2])
         return units, float(np.sqrt((error**2).mean()))
@@ -225,3 +226,8 @@ def _reason(chosen: Tried, tried: Sequence[Tried], limit: float) -> str:
 def smooth(preset: Preset, sd: float) -> Curve:
     """The preset's curve, of a drive that swings by sd mV."""
     return fi_curve(preset).smoothed(sd)
+
+
+def quiet_offset(preset: Preset) -> float:
+    """mV: a drive at which noise fires no spikes; v_reset where that is far enough below the threshold."""
+    return min(preset.v_reset, preset.v_threshold - QUIET * noise_of_v(preset))

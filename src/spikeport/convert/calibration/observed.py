@@ -141,8 +141,9 @@ def _warnings(given: Trials, alive: NDArray[np.bool_], outputs: Array) -> list[s
     dead = int((~alive).sum())
     if dead:
         found.append(
-            f"{dead} of {alive.size} units have a rate that never moves on the calibration trials: they are silent "
-            "here, their constant rate is a bias, and what would wake them is not calibrated"
+            f"{dead} of {alive.size} units have a rate that never moves on the calibration trials: after the random "
+            "start of a trial they are silent here, their constant rate is a bias, and what would wake them is not "
+            "calibrated"
         )
     flat = np.flatnonzero(np.ptp(outputs, axis=(0, 1)) <= STILL)
     if flat.size:

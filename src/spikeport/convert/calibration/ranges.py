@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from spikeport.convert.calibration.observed import Observed
 from spikeport.convert.calibration.units import Units
-from spikeport.snn.calibrated_range import MARGIN, mean_drive, window_means
+from spikeport.snn.calibrated_range import MARGIN, mean_drive, window_means, window_steps
 from spikeport.snn.engine import simulate
 from spikeport.snn.neurons import Array
 from spikeport.snn.rate import RateNetwork
@@ -105,13 +105,13 @@ def _extremes(
     network: SpikingNetwork, inputs: Array, silent: _Silent | None, *, seed: int, first: int, n_threads: int | None
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """The lowest and highest mean drive of each unit, mV, and x of each silent one, over windows and trials."""
-    drives, heard, windows = [], [], 0
+    drives, heard, windows = [], [], 0.0
     for a in range(0, inputs.shape[1], PART):
         part = inputs[:, a : a + PART]
         run = simulate(network, part, seed=seed, first_trial=first + a, dtype="float32", n_threads=n_threads)
         means = window_means(network, run, part)
         found = mean_drive(network, *means)
-        windows += found.shape[0] * found.shape[1]
+        windows += run.n_batch * run.n_steps / window_steps(network, run.n_steps)  # overlaps show nothing new
         drives += [found.min(axis=(0, 1)), found.max(axis=(0, 1))]
         if silent is not None:
             x = silent.x(*means)
@@ -119,7 +119,7 @@ def _extremes(
     return _ends(drives, windows), _ends(heard, windows)
 
 
-def _ends(found: list[Array], windows: int) -> tuple[Array, Array]:
+def _ends(found: list[Array], windows: float) -> tuple[Array, Array]:
     """The lowest and the highest; wider where windows are few, by what a normal variable needs, with MARGIN, to be
     within SURE standard deviations of its mean: 300 windows show about 2.9 of them to either side."""
     if not found:

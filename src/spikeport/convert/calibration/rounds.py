@@ -189,7 +189,7 @@ def left_because(history: Sequence[Round], best: int, max_rate_hz: float, judged
     """Why the best round spends less of the budget than it may, in words. judged_on: the trials of its score."""
     chosen = history[best]
     if max(r.expected_rate_hz for r in history) == 0:
-        return "no unit fires in any round: the budget is too small, or the inputs drive none"
+        return "no unit fires in any round: budget, bracket or t_ref allow too few spikes, or the inputs drive none"
     more = [r for r in history if r.expected_rate_hz > chosen.expected_rate_hz]
     if not more:
         limits = "their step, t_ref and bracket"

@@ -21,16 +21,20 @@ import numpy as np
 
 from spikeport.convert.calibration.curves import lif
 from spikeport.convert.presets import PUBLISHED_DT, Preset, get_preset
-from spikeport.convert.transfer import discrete_area
+from spikeport.convert.transfer import discrete_area, refractory_losses
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.integrators import get_integrator, synapse_table
 from spikeport.snn.losses import Loss
-from spikeport.snn.neurons import Array, refractory_steps
+from spikeport.snn.neurons import Array
 from spikeport.snn.rate import RateNetwork
-from spikeport.snn.spiking import HeldInput, Population, Projection, ReadOut, SpikingNetwork
+from spikeport.snn.spiking import HeldInput, Population, Projection, ReadOut, SpikingNetwork, Uniform
 from spikeport.snn.synapses import DoubleExponential
 
-SETTINGS = ("dt", "t_ref", "noise_sd")  # of a preset, that calibration may be told otherwise
+TOLD = ("dt", "t_ref", "noise_sd")  # of a preset, that calibration may be told otherwise
+SETTINGS = (  # of a preset, that a provenance keeps: a name says too little where another preset has it
+    *TOLD, "integrator", "tau_mem", "tau_rise", "v_threshold", "v_reset", "bias", "v0_range", "at_threshold",
+    "noise_while_refractory", "spikes_while_refractory", "ref0", "sampling", "delay",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,13 +124,23 @@ def rebuild(source: RateNetwork, network: SpikingNetwork) -> SpikingNetwork:
     """
     said = network.provenance.get("calibration")
     try:
-        settings: dict[str, Any] = {name: float(said["settings"][name]) for name in SETTINGS}  # type: ignore[index]
-        preset = replace(get_preset(str(network.provenance["preset"])), **settings, keep_b_out=True)
+        preset = _preset_of(str(network.provenance["preset"]), said["settings"])  # type: ignore[index]
         units = Units.from_dict(said["units"])  # type: ignore[index]
         check_preset(source, preset)
         return build(source, preset, units, network.provenance)
-    except (KeyError, TypeError, ValueError) as wrong:
+    except (KeyError, OverflowError, TypeError, ValueError) as wrong:
         raise SpikeportError("this network's provenance does not say how it was calibrated") from wrong
+
+
+def _preset_of(name: str, said: Mapping[str, Any]) -> Preset:
+    """The preset with which a provenance was written; one of an earlier version has TOLD alone, the rest by name."""
+    if not set(SETTINGS) <= set(said):
+        told: dict[str, Any] = {one: float(said[one]) for one in TOLD}
+        return replace(get_preset(name), **told, keep_b_out=True)
+    found = Preset(name=name, integrator=str(said["integrator"]))
+    settings: dict[str, Any] = {one: type(getattr(found, one))(said[one]) for one in SETTINGS if one != "v0_range"}
+    low, high = said["v0_range"]
+    return replace(found, **settings, v0=Uniform(float(low), float(high)), keep_b_out=True)
 
 
 def euler_tau(source: RateNetwork) -> Array:
@@ -149,8 +163,6 @@ def _dc_gains(preset: Preset, synapse: DoubleExponential, n: int) -> tuple[Array
 
 def check_preset(source: RateNetwork, preset: Preset) -> None:
     """Refuse settings that cannot step this network, all reasons at once."""
-    if not (np.isfinite(preset.dt) and preset.dt > 0):
-        raise SpikeportError(f"calibration: dt {preset.dt} s, must be positive", hint="--dt 1e-3   or the preset's own")
     problems = []
     if preset.dt > source.dt:
         problems.append(f"dt {preset.dt:g} s: above the rate network's own {source.dt:g} s, so inputs would be skipped")
@@ -162,13 +174,9 @@ def check_preset(source: RateNetwork, preset: Preset) -> None:
             for name, tau in times.items()
             if preset.dt >= tau
         ]
-    if not (np.isfinite(preset.noise_sd) and preset.noise_sd >= 0):
-        problems.append(f"noise: {preset.noise_sd} mV a step, must be 0 or more")
-    elif preset.noise_sd > preset.v_threshold - preset.v_reset:
+    if preset.noise_sd > preset.v_threshold - preset.v_reset:
         span = preset.v_threshold - preset.v_reset
         problems.append(f"noise: {preset.noise_sd:g} mV a step, above the {span:g} mV from reset to threshold")
-    if not (np.isfinite(preset.t_ref) and preset.t_ref >= 0):
-        problems.append(f"t_ref: {preset.t_ref} s, must be 0 or more")
     if problems:
         exact = get_integrator(preset.integrator).order is None
         hint = (
@@ -183,7 +191,4 @@ def losses(preset: Preset) -> list[Loss]:
     if preset.noise_sd > 0 and preset.dt != PUBLISHED_DT:
         how = f"{preset.noise_sd:g} mV a step of {preset.dt:g} s"
         found.append(Loss("noise per step is not scaled by dt, as published", "population", how))
-    if preset.t_ref > 0 and refractory_steps(preset.t_ref, preset.dt) == 0:
-        how = f"t_ref {preset.t_ref:g} s, dt {preset.dt:g} s"
-        found.append(Loss("the refractory period is below half a step", "population", how))
-    return found
+    return found + refractory_losses(preset)

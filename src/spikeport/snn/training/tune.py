@@ -168,7 +168,9 @@ def _gradients(task: _Task, parameters: surrogate.Named, step: int) -> tuple[flo
         slow = torch.tensordot(task.smooth, missing, dims=1)
         error = error + options.rate_weight * (slow.square() / task.rate_size).mean()
     if np.isfinite(task.max_rate_hz):
-        error = error + OVERSPENT * torch.relu(counts.mean() / sample / (AIM * task.max_rate_hz) - 1)
+        share = teacher.shares[chosen] * teacher.training / (teacher.shares[: teacher.training].sum() * len(chosen))
+        spent = (counts.mean(dim=(0, 2)) * bptt.tensor(share)).sum() / sample
+        error = error + OVERSPENT * torch.relu(spent / (AIM * task.max_rate_hz) - 1)
     grads = torch.autograd.grad(error, list(leaves.values()))
     return float(error.detach()), dict(zip(leaves, grads, strict=True))
 
@@ -188,10 +190,10 @@ def _look(
     wanted = teacher.outputs[:, start:]
     size = _positive(float(np.sqrt(((wanted - wanted.mean(axis=(0, 1))) ** 2).mean())))
     score = float(np.sqrt(((o - wanted) ** 2).mean())) / size
-    seconds = trial.n_steps * network.dt * n * network.n_neurons
+    rates = run.counts[:, 0].sum(axis=1) / (trial.n_steps * network.dt * network.n_neurons)
     return TuningLook(
         step=step, score=score if np.isfinite(score) else float("inf"),
-        mean_rate_hz=float(run.counts.sum()) / seconds, loss=loss,
+        mean_rate_hz=float(rates @ teacher.shares), loss=loss,
     )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ class Teacher:
     """What a spiking network should do on some trials: inputs (samples, trials, n_inputs), outputs and rates of the
     rate network on them, (samples, trials, .), and what a spike of each unit says: r = baseline + per_spike z, z in
     spikes/s, (N,) both.  first: number of the first trial, the key of its noise.  held_out: how many, the last, judge.
+    weights: (trials,), sum 1, with which these trials stand for many in the mean rate, or None: all the same.
     """
 
     inputs: Array
@@ -50,6 +51,13 @@ class Teacher:
     per_spike: Array
     first: int
     held_out: int
+    weights: Array | None = None
+
+    @property
+    def shares(self) -> Array:
+        """(trials,): `weights`, or the same for all."""
+        n = self.inputs.shape[1]
+        return np.full(n, 1 / n) if self.weights is None else self.weights
 
     @property
     def training(self) -> int:
@@ -60,7 +68,8 @@ class Teacher:
 @dataclass(frozen=True, kw_only=True)
 class TuningLook:
     """After `step` steps.  score: on the held-out trials, root mean square of the output's error over the standard
-    deviation of the rate network's output.  mean_rate_hz: spikes/s a unit, on all trials.  loss: of the step's batch.
+    deviation of the rate network's output.  mean_rate_hz: spikes/s a unit, on all trials by their weights.
+    loss: of the step's batch.
     """
 
     step: int
