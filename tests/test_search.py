@@ -224,6 +224,16 @@ def test_a_task_of_ones_own_has_100_trials_and_1000_fresh_ones_by_default() -> N
     assert conversion.conversion_trials(GoNoGo(), None, None) == (100, 1000)
 
 
+def test_a_calibration_takes_no_more_of_a_long_file_than_it_needs_unless_asked(tmp_path: Path) -> None:
+    task = write_trials(tmp_path / "t.npz", n=900)
+    assert conversion.conversion_trials(task, None, None) == (450, 450)
+    assert conversion.conversion_trials(task, None, None, most=300) == (300, 600)
+    assert conversion.conversion_trials(task, None, 100, most=300) == (300, 100)
+    assert conversion.conversion_trials(task, 400, None, most=300) == (400, 500)
+    found = convert_network(follower(), task, method="calibrated", dt=1e-3, noise=0.0, n_jobs=1)
+    assert (found.search_trials, found.spiking["mean"].trials) == (300, 600)
+
+
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [

@@ -85,10 +85,13 @@ def convert(  # long: most of it are options
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option(help="Trials a candidate in the search [100, calibrated 30, finetuned 60; half of a file's]."),
+        typer.Option(
+            help="Trials a candidate in the search [100, calibrated 30, finetuned 60; half of a file's, for these two "
+            "at most 300]."
+        ),
     ] = None,
     test_trials: Annotated[
-        int | None, typer.Option(help="Fresh trials for the final accuracy [1000; half of a file's].")
+        int | None, typer.Option(help="Fresh trials for the final accuracy [1000; the rest of a file's].")
     ] = None,
     seed: Seed = 0,
     preset: PresetName = "standard",

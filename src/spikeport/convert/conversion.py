@@ -31,6 +31,9 @@ from spikeport.snn.tasks import Task, get_task
 
 RATE_BATCH = 100  # trials of the rate network at once
 SEARCH_TRIALS = 100  # a candidate, as published
+MOST_CALIBRATION = (
+    300  # of a file, unless asked for: 100 show what goes wrong once in fifty, and memory grows with them
+)
 LOST = 0.05  # of accuracy against the rate network: more needs a reason
 
 
@@ -161,9 +164,9 @@ def convert_network(  # long: a third of it is the signature
     high), searched coarse to fine.
 
     trials: per candidate in the search (default 100), or of the calibration (30; 60 where it is trained further);
-    test_trials: fresh ones for the accuracy (default 1000; a file's trials are halved by default, and never used
-    twice).  rule: one of the task's (default: its first).  objective: "accuracy", or "distance" to the rate network's
-    outputs, which needs no labels.
+    test_trials: fresh ones for the accuracy (default 1000; a file's trials are halved by default, MOST_CALIBRATION to
+    calibrate at most, and never used twice).  rule: one of the task's (default: its first).  objective: "accuracy", or
+    "distance" to the rate network's outputs, which needs no labels.
     fast: stop candidates that can no longer win; the winner is the same.  dt: s.  noise: mV per step, and t_ref: s, in
     place of the preset's; a calibration takes (low, high) for either, and for bracket: 1/lambda of each unit, and
     chooses within.  scheduler: a Dask scheduler's address.
@@ -178,7 +181,8 @@ def convert_network(  # long: a third of it is the signature
     settings, bounds = bounded(method, settings, noise, t_ref, bracket)
     check_method(method, grid=grid, objective=objective, fast=fast, scheduler=scheduler)
     enough = {"calibrated": CALIBRATION_TRIALS, "finetuned": FINETUNING_TRIALS}.get(method, SEARCH_TRIALS)
-    trials, test_trials = conversion_trials(task, trials, test_trials, enough)
+    most = None if method == "lambda" else MOST_CALIBRATION
+    trials, test_trials = conversion_trials(task, trials, test_trials, enough, most)
     search = Search(
         build=Builder(network, settings), task=task, rule=_rule(task, rule, objective, fast), source=network,
         trials=trials, seed=seed, dtype=dtype, fast=fast, scheduler=scheduler, n_jobs=n_jobs, progress=progress,
@@ -283,9 +287,12 @@ def _next_first(task: Task, trials: int, test_trials: int) -> int:
 
 
 def conversion_trials(
-    task: Task, trials: int | None, test_trials: int | None, enough: int = SEARCH_TRIALS
+    task: Task, trials: int | None, test_trials: int | None, enough: int = SEARCH_TRIALS, most: int | None = None
 ) -> tuple[int, int]:
-    """How many trials the search sees, and how many fresh ones come after; a file's trials are never used twice."""
+    """How many trials the search sees, and how many fresh ones come after; a file's trials are never used twice.
+
+    enough: of a task that makes them.  most: of a file, where nobody asked for a number; None: half of it.
+    """
     asked = {name: n for name, n in (("trials", trials), ("test trials", test_trials)) if n is not None}
     problems = [f"{name}: {n}, must be at least 1" for name, n in asked.items() if n < 1]
     if problems:
@@ -296,6 +303,7 @@ def conversion_trials(
     half = available // 2
     if trials is None:
         trials = half if test_trials is None else max(1, available - test_trials)
+        trials = trials if most is None else min(trials, most)
     test_trials = max(1, available - trials) if test_trials is None else test_trials
     if min(trials, half) < 1 or trials + test_trials > available:
         wanted = f"{max(1, trials)} for the search and {test_trials} fresh ones"
