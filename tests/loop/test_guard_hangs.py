@@ -217,3 +217,22 @@ def test_a_fault_of_the_guards_own_end_silences_at_once(faults: int, monkeypatch
             end.close()
     assert (left, bench.state, bench.guard.cause) == ([], "tripped", f"internal: ZeroDivisionError: {faults - 1}")
     assert bench.station.device.silences > silences  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("where", ["_wait", "_tell_state", "_answer_beat"])
+def test_a_fault_between_two_passes_ends_in_silence_too(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(self: _Server) -> None:
+        raise ZeroDivisionError(where)
+
+    finished: list[_Server] = []
+    ends = [*socket.socketpair(), *socket.socketpair()]
+    server = _Server(ends[0], ends[2])
+    monkeypatch.setattr(_Server, where, faulty)
+    monkeypatch.setattr(_Server, "_finish", lambda self: finished.append(self))
+    try:
+        with pytest.raises(ZeroDivisionError, match=where):
+            server.run()
+    finally:
+        for end in ends:
+            end.close()
+    assert finished == [server]

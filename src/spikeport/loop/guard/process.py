@@ -104,25 +104,33 @@ class _Server:
         self.beat_tick: int | None = None  # of a heartbeat that is to be answered
 
     def run(self) -> int:
-        """Until the console ends or SIGTERM comes."""
-        while not self.console.closed and not self.terminated:
-            self._wait()
-            try:
-                self._read(self.console, self._console_message)
-                self._tell_state()  # before the answers to what the loop sent meanwhile
-                if self.link is not None and self.station is not None:
-                    self._read(self.link, self._link_message)
-                if self.station is not None:
-                    self.station.service()
-            except wire.WireError as error:
-                self._trip(f"console: {error}")
-                break
-            except Exception as error:  # a fault of ours: latched, never a guard that is gone with current on
-                self._trip(f"internal: {type(error).__name__}: {error!s:.200}")
-            self._tell_state()
-            self._answer_beat()
-        self._finish()
+        """Until the console ends or SIGTERM comes. However it ends, silence is the last thing that it does."""
+        try:
+            while not self.console.closed and not self.terminated:
+                self._wait()
+                if not self._pass():
+                    break
+                self._tell_state()
+                self._answer_beat()
+        finally:
+            self._finish()
         return 0
+
+    def _pass(self) -> bool:
+        """What console, loop and clock ask for; False where the console cannot be understood."""
+        try:
+            self._read(self.console, self._console_message)
+            self._tell_state()  # before the answers to what the loop sent meanwhile
+            if self.link is not None and self.station is not None:
+                self._read(self.link, self._link_message)
+            if self.station is not None:
+                self.station.service()
+        except wire.WireError as error:
+            self._trip(f"console: {error}")
+            return False
+        except Exception as error:  # a fault of ours: latched, never a guard that is gone with current on
+            self._trip(f"internal: {type(error).__name__}: {error!s:.200}")
+        return True
 
     def _finish(self) -> None:
         """Silence; where that meets a fault of ours, a trip, which silences at once, and one more pass."""
