@@ -28,8 +28,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from kim2019_table import (
-    HEAD,
+from kim2019_conditions import (
     METHODS,
     PUBLISHED,
     SETS,
@@ -38,9 +37,8 @@ from kim2019_table import (
     Condition,
     Results,
     conditions_of,
-    markdown,
-    rows,
 )
+from kim2019_table import HEAD, markdown, rows
 
 import spikeport
 from spikeport.convert.conversion import convert_network

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from require import need
+from scipy.stats import fisher_exact
 
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.measures import wilson
@@ -23,14 +24,14 @@ def kim(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The benchmark, with networks so small and a rule so easy that they train in a blink."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import kim2019
-    import kim2019_table
+    import kim2019_conditions
 
     easy = replace(
-        kim2019_table.PUBLISHED, max_steps=4, look_every=1, look_trials=2, test_trials=10, accuracy_above=0.0,
+        kim2019_conditions.PUBLISHED, max_steps=4, look_every=1, look_trials=2, test_trials=10, accuracy_above=0.0,
         loss_below=1e9, min_trials=0,
     )  # fmt: skip
-    monkeypatch.setattr(kim2019_table, "PUBLISHED", easy)
-    monkeypatch.setattr(kim2019_table, "GRID", "30:35:5")
+    monkeypatch.setattr(kim2019_conditions, "PUBLISHED", easy)
+    monkeypatch.setattr(kim2019_conditions, "GRID", "30:35:5")
     for name, value in (("TRIALS", 2), ("TEST_TRIALS", 3)):
         monkeypatch.setattr(kim2019, name, value)
     return kim2019
@@ -233,5 +234,9 @@ def test_the_table_says_whether_the_papers_figure_is_inside_and_where_training_s
     one, five, two = (rate(k, n) for k, n in ((1, 8), (5, 8), (2, 2)))
     assert f"Over the published grid {one} softplus networks convert: the paper's 55 % is OUTSIDE that interval" in text
     assert f"with the lower values {five} softplus networks convert: the paper's 55 % is inside that interval" in text
+    p_high = fisher_exact([[1, 7], [55, 45]]).pvalue
+    assert f"| `{soft}` | 20:75:5 | {one} | {rate(55, 100)} | {p_high:.2g} |" in text
+    p_both = fisher_exact([[5, 3], [55, 45]]).pvalue
+    assert f"| `{soft}` | 20:75:5 and 4:20:2 | {five} | {rate(55, 100)} | {p_both:.2g} |" in text
     below, above = rate(1, 2), rate(0, 6)  # losses .5 and .75, and from 1 on
     assert f"| `{soft}` | {below} | {above} | {two}, before {rate(0, 2)} | - |" in text
