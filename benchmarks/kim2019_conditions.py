@@ -29,6 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {  # of training, to find out which of its
     "quiet": {"rate_cost": 30.0},
     "pinh30": {"p_inh": 0.3},
     "trials3000": {"min_trials": 3000},
+    "trials5000": {"min_trials": 5000},
     "loss1": {"loss_below": 1.0},
     "ours": {n: getattr(OURS, n) for n in ("batch", "look_every", "max_steps", "clip_norm", "n_som", "tau_bounds")},
 }

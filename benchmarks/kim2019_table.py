@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 from kim2019_conditions import (
@@ -67,6 +68,11 @@ def rows(results: Results) -> list[list[str]]:
             ]
         )
     return found
+
+
+def success(best: Sequence[float]) -> str:
+    """How many accuracies are a success, and their mean in per cent."""
+    return rate(sum(b >= SUCCESS for b in best), len(best)) + (f", mean {100 * np.mean(best):.1f}" if best else "")
 
 
 def middle(values: list[float | None], form: str = ".3f") -> str:
@@ -192,13 +198,12 @@ def stops(results: Results) -> str:
         loss = {x["seed"]: x["final_loss"] for x in results.find("training", network=name)}
         best = {x["seed"]: x["best"] for x in results.find("conversion", condition=name, method="lambda")}
         below, above = ([s for s in best if (loss[s] < 1.0) is low] for low in (True, False))
-        cells = [rate(sum(best[s] >= SUCCESS for s in seeds), len(seeds)) for seeds in (below, above)]
-        for variant in ("loss1", "trials3000"):
+        cells = [success([best[s] for s in seeds]) for seeds in (below, above)]
+        for variant in ("loss1", "trials3000", "trials5000"):
             longer = results.find("conversion", condition=f"{name}_{variant}", method="lambda")
             seeds = sorted(x["seed"] for x in longer if x["seed"] in best)
-            after = rate(sum(x["best"] >= SUCCESS for x in longer if x["seed"] in best), len(seeds))
-            before = rate(sum(best[s] >= SUCCESS for s in seeds), len(seeds))
-            cells.append(f"{after}, before {before}" if seeds else "-")
+            after = success([x["best"] for x in longer if x["seed"] in best])
+            cells.append(f"{after}; before {success([best[s] for s in seeds])}" if seeds else "-")
         if best:
             lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     if not any("before" in line for line in lines):
@@ -210,11 +215,12 @@ def stops(results: Results) -> str:
 The published rule ends training at the first look with an accuracy above 95 % and a mean loss below 7, from 1,500
 trials on; nearly all networks end at 1,500, with losses from 0.6 to 6 there. Successes of the published transfer (best
 of {GRID}, on the trials that chose it) by the loss at the stop; and of the same seeds trained on until a look has a
-loss below 1 (`loss1`), or for 3,000 trials at least (`trials3000`), beside what they were before. (Trained again, in
-other batches, whose sums round otherwise: after 1,500 steps a seed is another network, of the same kind.)
+loss below 1 (`loss1`), or for 3,000 or 5,000 trials (`trials3000`, `trials5000`), beside what they were before, each
+with the mean accuracy of the networks. (Trained again, in other batches, whose sums round otherwise: after 1,500 steps
+a seed is another network, of the same kind.)
 
-| condition | loss below 1 | 1 or more | until the loss is below 1 | for 3,000 trials |
-| --- | --- | --- | --- | --- |
+| condition | loss below 1 | 1 or more | until the loss is below 1 | for 3,000 trials | for 5,000 trials |
+| --- | --- | --- | --- | --- | --- |
 {body}
 """
 

@@ -231,12 +231,13 @@ def test_the_table_says_whether_the_papers_figure_is_inside_and_where_training_s
     table = tmp_path / "table.md"
     assert run(kim, monkeypatch, tmp_path, "--networks", "0", "--table", str(table)) == 0
     text = table.read_text()
-    one, five, two = (rate(k, n) for k, n in ((1, 8), (5, 8), (2, 2)))
+    one, five = rate(1, 8), rate(5, 8)
     assert f"Over the published grid {one} softplus networks convert: the paper's 55 % is OUTSIDE that interval" in text
     assert f"with the lower values {five} softplus networks convert: the paper's 55 % is inside that interval" in text
     p_high = fisher_exact([[1, 7], [55, 45]]).pvalue
     assert f"| `{soft}` | 20:75:5 | {one} | {rate(55, 100)} | {p_high:.2g} |" in text
     p_both = fisher_exact([[5, 3], [55, 45]]).pvalue
     assert f"| `{soft}` | 20:75:5 and 4:20:2 | {five} | {rate(55, 100)} | {p_both:.2g} |" in text
-    below, above = rate(1, 2), rate(0, 6)  # losses .5 and .75, and from 1 on
-    assert f"| `{soft}` | {below} | {above} | {two}, before {rate(0, 2)} | - |" in text
+    below, above = f"{rate(1, 2)}, mean 78.0", f"{rate(0, 6)}, mean 60.0"  # losses .5 and .75, and from 1 on
+    after, before = f"{rate(2, 2)}, mean 97.0", f"{rate(0, 2)}, mean 60.0"
+    assert f"| `{soft}` | {below} | {above} | {after}; before {before} | - | - |" in text
