@@ -13,8 +13,8 @@ calibrated network says three things, each of which a run can leave:
 Few trials do not show the extremes of many, so what is outside is beyond MARGIN of a range's width. On 50 to 100 fresh
 trials of the calibrated kind, the share of (unit, window, trial) outside was 0 in 24 calibrations and 5e-6 in one, of
 17 networks with noise and without (N 40 to 270, sigmoid, softplus, ReLU, tanh, retanh, at 1e-3 and 5e-5 s, with and
-without membrane noise, 30 calibration trials, seed 0); a test holds it to 1e-4. With the
-inputs three times as large it was 0.02 to 0.2.
+without membrane noise, 30 calibration trials, seed 0); a test holds it to 1e-4. With the inputs three times as large it
+was 0.02 to 0.2.
 """
 
 from __future__ import annotations

@@ -23,8 +23,6 @@ _OBJECT = 8  # bytes of an object's header before its size
 
 def heap_problems(path: Path, length: int) -> list[str]:
     """Every collection of `path` whose sizes cannot be, a line each; length: bytes of a length in this file."""
-    if path.stat().st_size == 0:
-        return []
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
         return [
             f"heap of texts at byte {at}: {said}" for at in _collections(held) if (said := _wrong(held, at, length))
