@@ -13,8 +13,10 @@ import pytest
 from record_cases import HEADER, feed, lines, record_of, write_record
 
 from spikeport.loop.record.outside import ProcessRecorder
+from spikeport.loop.record.process import Appender
 from spikeport.loop.record.read import read_record
-from spikeport.loop.record.writer import FileRecorder, Recording
+from spikeport.loop.record.writer import FileRecorder, Recording, make_way
+from spikeport.snn import locking
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.writing import check_writable, write_whole
 
@@ -90,7 +92,7 @@ def test_of_many_that_want_the_same_record_one_gets_it(tmp_path: Path) -> None:
         except SpikeportError as error:
             return str(error)
 
-    for _ in range(20):
+    for _ in range(10):
         with ThreadPoolExecutor(8) as pool:
             found = list(pool.map(try_it, range(8)))
         (one,) = [each for each in found if isinstance(each, Recording)]
@@ -158,11 +160,51 @@ def test_a_system_without_locks_is_noted_and_the_record_is_made(
     assert (tmp_path / "a.spklog").read_bytes() == record_of(0)
 
 
-def test_a_link_that_leads_nowhere_is_an_old_name(tmp_path: Path) -> None:
-    path = tmp_path / "d.spklog"
-    path.symlink_to(tmp_path / "nothing")
-    recorder = FileRecorder(path, machine=None, overwrite=True)
-    recorder.open({})
-    recorder.close()
-    assert path.is_file()
-    assert not path.is_symlink()
+@both
+@pytest.mark.parametrize("old", [False, True], ids=["leads nowhere", "leads to a record"])
+def test_a_link_stays_a_link_and_the_file_that_it_names_is_replaced(tmp_path: Path, make: Make, old: bool) -> None:
+    path, named = tmp_path / "link.spklog", tmp_path / "a.spklog"
+    path.symlink_to(named)
+    if old:
+        write_record(named, 3)
+    with begun(make, path, overwrite=True):
+        pass
+    assert path.is_symlink()
+    assert not named.is_symlink()
+    assert named.read_bytes() == record_of(0)
+
+
+def open_file(path: Path) -> None:
+    FileRecorder(path).open(HEADER)
+
+
+def open_process(path: Path) -> None:
+    Appender(path, fsync_s=1.0)  # what the other process begins with
+
+
+@pytest.mark.parametrize("begin", [open_process, open_file], ids=["process", "file"])
+def test_a_place_that_another_takes_before_it_is_locked_is_his(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: Callable[[Path], None]
+) -> None:
+    """Between making a file and locking it there is a moment in which another program may remove it as an old one."""
+    path = tmp_path / "a.spklog"
+    lock = locking.hold
+
+    def too_late(file: int) -> str:
+        path.unlink()
+        path.write_bytes(b"another")
+        return lock(file)
+
+    monkeypatch.setattr(locking, "hold", too_late)
+    with pytest.raises((SpikeportError, BlockingIOError), match="another program took its place"):
+        begin(path)
+    assert path.read_bytes() == b"another"
+
+
+def test_a_file_that_is_made_but_not_begun_yet_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.spklog"
+    path.touch()  # what another program has just made, after our look at the old record
+    monkeypatch.setattr("spikeport.loop.record.writer.check_record", lambda *_: None)
+    with pytest.raises(SpikeportError, match=IN_USE):
+        make_way(path, True)
+    assert path.exists()

@@ -39,6 +39,22 @@ def hold(file: int) -> str:
         time.sleep(0.01)
 
 
+def take(path: Path) -> tuple[int, str]:
+    """Make `path`, which must not exist, and lock it: the open file to append to, and `hold`'s answer.
+
+    BlockingIOError: another program that wants this place got it between the two; the file made here is not there.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o666)
+    try:
+        unlocked = hold(file)
+        if not unlocked and elsewhere(file, path):
+            raise BlockingIOError(errno.EWOULDBLOCK, "another program took its place")
+    except BaseException:
+        os.close(file)
+        raise
+    return file, unlocked
+
+
 def release(file: int) -> None:
     """Give the lock back, also where a program that was forked meanwhile still has the file open."""
     with suppress(ImportError, OSError):

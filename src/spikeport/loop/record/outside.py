@@ -62,7 +62,7 @@ class ProcessRecorder(Recording):
         self.path = Path(path)
         self._overwrite = overwrite
         cpus = sorted(os.sched_getaffinity(0)) if cpus is None and hasattr(os, "sched_getaffinity") else cpus or ()
-        self._arguments = {"path": str(path), "fsync_s": fsync_s, "backlog": backlog, "cpus": list(cpus)}
+        self._arguments = {"fsync_s": fsync_s, "backlog": backlog, "cpus": list(cpus)}
         self._close_s = close_s
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe = -1
@@ -70,7 +70,7 @@ class ProcessRecorder(Recording):
         self._rest: bytes = b""  # of a message that the pipe took in part
 
     def _begin(self, header: bytes) -> None:
-        make_way(self.path, self._overwrite)
+        self._arguments["path"] = str(make_way(self.path, self._overwrite))
         inner, self._pipe = os.pipe()
         self._answers, outer = os.pipe()
         try:

@@ -18,7 +18,7 @@ from typing import Any
 
 from spikeport.loop.record.format import END, HEADER, Framer
 from spikeport.loop.record.messages import Unpacker
-from spikeport.snn.locking import elsewhere, hold, release
+from spikeport.snn.locking import elsewhere, release, take
 
 PIECE = 1 << 20  # bytes read from the pipe, and written to the file, at a time
 _LOOK = 0.5  # s between looks whether the loop's process is still there, where the pipe is silent
@@ -68,8 +68,7 @@ class Appender:
     """
 
     def __init__(self, path: Path, fsync_s: float) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        self.unlocked = hold(self._file)  # before the first byte: what begins as a record is locked
+        self._file, self.unlocked = take(path)  # before the first byte: what begins as a record is locked
         self._path = path
         self._folder = path.resolve().parent
         self._fsync_s = fsync_s

@@ -31,7 +31,7 @@ import numpy as np
 from spikeport.loop.packets import CAUSES, Array, Output
 from spikeport.loop.record.format import EVENT, HEADER, LIMITS, MAGIC, MAX_VALUES, STAMPS, TICK, Framer, encode_json
 from spikeport.snn.errors import SpikeportError
-from spikeport.snn.locking import elsewhere, hold, in_use, release
+from spikeport.snn.locking import elsewhere, hold, in_use, release, take
 from spikeport.snn.writing import check_writable
 
 LOST = "record lost"  # the kind of the event that stands where ticks or events are missing
@@ -296,11 +296,9 @@ class FileRecorder(Recording):
         self._file = -1
 
     def _begin(self, header: bytes) -> None:
-        make_way(self.path, self._overwrite)
+        self._at = make_way(self.path, self._overwrite)
         try:
-            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
-            unlocked = hold(self._file)
-            self._at = self.path.absolute()  # the program may change its folder
+            self._file, unlocked = take(self._at)
         except OSError as error:
             raise cannot_write(self.path, error) from error
         self._notes += [unlocked] if unlocked else []
@@ -360,19 +358,22 @@ def check_record(path: str | os.PathLike[str], overwrite: bool) -> None:
         )
 
 
-def make_way(path: Path, overwrite: bool) -> None:
-    """Check again that `path` may be written, and remove the old record where that is wanted and nobody writes it."""
+def make_way(path: Path, overwrite: bool) -> Path:
+    """Check again that `path` may be written, and remove the old record where that is wanted and nobody writes it.
+
+    Returns the file to be made: a link stays a link, the file that it names is replaced.
+    """
     check_record(path, overwrite)
+    path = Path(os.path.realpath(path))
     try:
         old = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        path.unlink(missing_ok=True)  # a link that leads nowhere
-        return
+        return path
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
         hold(old)  # of two that want its place, one gets it
-        if elsewhere(old, path):
+        if elsewhere(old, path) or os.read(old, len(MAGIC)) != MAGIC:  # the other's new file, which is empty yet
             raise in_use(path)
         path.unlink()
     except BlockingIOError:
@@ -381,6 +382,7 @@ def make_way(path: Path, overwrite: bool) -> None:
         raise cannot_write(path, error) from error
     finally:
         os.close(old)
+    return path
 
 
 def not_there(path: Path, where: str) -> SpikeportError:
