@@ -53,7 +53,7 @@ def test_the_lambda_search_keeps_a_budget_too(task: FileTask) -> None:
         ({"method": "guessed"}, "method 'guessed' is unknown, must be one of lambda, calibrated"),
         ({"method": "calibrated", "grid": "20:75:5"}, "grid: an option of method 'lambda'"),
         ({"method": "calibrated", "fast": True}, "fast: an option of method 'lambda'"),
-        ({"max_rate": -1.0}, r"max rate: -1\.0 spikes/s a unit, must be positive"),
+        ({"max_rate": -1.0}, r"max rate: -1 spikes/s a unit, must be at least 1e-06"),
         ({"noise": -1.0}, r"noise: -1 mV a step, must be 0 or more"),
         ({"noise": (0.0, 0.1)}, r"(?s)'lambda' chooses 1/lambda alone, as published.*noise: 0:0\.1, must be one value"),
         ({"t_ref": (0.0, 0.1)}, r"(?s)'lambda' chooses.*t_ref: 0:0\.1, must be one value"),

@@ -294,7 +294,8 @@ def test_more_spikes_than_a_step_can_hold_are_a_warning(task: FileTask) -> None:
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no trials": ({"trials": 0}, "trials: 0, must be at least 1"),
-    "no budget": ({"max_rate_hz": 0.0}, "max rate: 0.0 spikes/s, must be positive"),
+    "no budget": ({"max_rate_hz": 0.0}, "max rate: 0 spikes/s a unit, must be at least 1e-06"),
+    "not one spike": ({"max_rate_hz": 1e-300}, "max rate: 1e-300 spikes/s a unit, must be at least 1e-06"),
     "budget and 1/lambda": ({"max_rate_hz": 5.0, "inverse_lambda": 50.0}, "give one of them"),
     "a coarse step": ({"dt": 0.01}, "above the rate network's own"),
     "no step": ({"dt": 0.0}, "dt 0.0 s, must be positive"),

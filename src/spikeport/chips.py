@@ -22,6 +22,7 @@ from spikeport.chip_results import ChipPoint, ChipRow, ChipSearch, Unmet
 from spikeport.chip_trials import Judged, Lowered, Progress, Versus
 from spikeport.chip_warnings import slow, warnings
 from spikeport.convert.calibration.bounds import Bounds, Range
+from spikeport.convert.calibration.budget import check_budget
 from spikeport.convert.calibration.observed import observe
 from spikeport.convert.calibration.ranges import ranges
 from spikeport.convert.calibration.units import Units, rebuild
@@ -29,7 +30,7 @@ from spikeport.convert.conversion import conversion_trials, rate_accuracy
 from spikeport.convert.finetuned import TRIALS as FINETUNING_TRIALS
 from spikeport.convert.fits import check_fit
 from spikeport.convert.grid import PUBLISHED_GRID, middle_of_plateau, parse_grid
-from spikeport.convert.methods import Made, bounded, calibrated, check_budget, check_method, finetuned
+from spikeport.convert.methods import Made, bounded, calibrated, check_method, finetuned
 from spikeport.convert.presets import Preset, get_preset
 from spikeport.convert.search import Candidate, Search, SearchInterrupted
 from spikeport.convert.transfer import Builder, losses

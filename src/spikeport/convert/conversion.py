@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spikeport.convert.calibration.bounds import Bounds, Range
+from spikeport.convert.calibration.budget import budget_problems
 from spikeport.convert.calibration.calibrate import SILENT, Calibration
 from spikeport.convert.calibration.calibrate import TRIALS as CALIBRATION_TRIALS
 from spikeport.convert.finetuned import TRIALS as FINETUNING_TRIALS
@@ -324,8 +325,7 @@ def _check_settings(seed: int, dtype: str, n_jobs: int, max_rate: float | None) 
         problems.append(f"dtype: '{dtype}', must be one of {', '.join(DTYPES)}")
     if n_jobs == 0:
         problems.append("jobs: 0, must be 1 or more, or -1 for one per core")
-    if max_rate is not None and not 0 < max_rate < float("inf"):
-        problems.append(f"max rate: {max_rate} spikes/s a unit, must be positive")
+    problems += budget_problems(max_rate)
     if problems:
         raise SpikeportError("a conversion cannot run with these settings", problems, hint="spikeport convert --help")
 

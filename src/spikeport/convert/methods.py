@@ -20,7 +20,6 @@ from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.training.tuning import TuningOptions, load_tune
 
 METHODS = ("lambda", "calibrated", "finetuned")
-LEAST_RATE_HZ = 1e-6  # spikes/s a unit: 1000 units then fire one spike in 1000 trials of a second, the fresh ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,6 @@ def searched(
     max_rate: float | None,
 ) -> Made:  # fmt: skip
     """Method "lambda": the best candidate, among those within the budget where there is one; RefusedError if none."""
-    check_budget(max_rate)
     values = _values(grid, bracket)
     transfer(search.source, values[0], preset=settings)  # refuses settings before the work starts
     search = replace(search, max_rate_hz=max_rate)
@@ -63,7 +61,6 @@ def searched(
 
 def calibrated(search: Search, settings: Preset, max_rate: float | None, bounds: Bounds | None = None) -> Made:
     """Method "calibrated", on the trials that a search would see; bounds: of what it may choose."""
-    check_budget(max_rate)
     bounds = bounds or Bounds()
     limit = MAX_RATE_HZ if max_rate is None else max_rate
     found = calibrate(
@@ -84,17 +81,6 @@ def finetuned(search: Search, settings: Preset, max_rate: float | None, bounds: 
     assert made.max_rate_hz is not None
     found = finetune(search, made.calibration, made.max_rate_hz, TuningOptions(seed=search.seed))
     return replace(made, network=found.network, warnings=(*made.warnings, *found.warnings), finetuning=found)
-
-
-def check_budget(max_rate: float | None) -> None:
-    """Refuse a budget that is none."""
-    if max_rate is None or LEAST_RATE_HZ <= max_rate < float("inf"):
-        return
-    raise SpikeportError(
-        f"max rate: {max_rate:g} spikes/s a unit, must be at least {LEAST_RATE_HZ:g}, and finite",
-        ["with less, 1,000 units fire not one spike in 1,000 trials of a second, so nothing could be measured"],
-        hint="--max-rate 20",
-    )
 
 
 def check_method(method: str, **options: Any) -> None:

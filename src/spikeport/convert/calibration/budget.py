@@ -20,7 +20,7 @@ import numpy as np
 from spikeport.convert.calibration.bounds import Bounds, Range
 from spikeport.convert.calibration.observed import Observed
 from spikeport.convert.presets import Preset
-from spikeport.snn.errors import RefusedError
+from spikeport.snn.errors import RefusedError, SpikeportError
 from spikeport.snn.neurons import Array
 from spikeport.snn.rate import RateNetwork
 from spikeport.snn.tasks.base import Task, Trials
@@ -34,8 +34,25 @@ HARDLY = (
 ENOUGH = 10  # trials for A: it only ranks units
 MANY = 1000  # trials of the task, to see how often it has which kind; the standard error of a half is 0.016
 MOST_KINDS = 10  # the published tasks have 2 or 4 kinds, or as many as trials
+LEAST = 1e-6  # spikes/s a unit: 1000 units then fire one spike in 1000 trials of a second, so nothing can be measured
 _HALVINGS = 60
 _SMALL = 1e-4  # of x, for derivatives of phi
+
+
+def budget_problems(max_rate_hz: float | None) -> list[str]:
+    """Why that is no budget, if so; None is no budget either, and nothing is wrong with it."""
+    if max_rate_hz is None or LEAST <= max_rate_hz < float("inf"):
+        return []
+    return [
+        f"max rate: {max_rate_hz:g} spikes/s a unit, must be at least {LEAST:g}, and finite: with less, "
+        "1,000 units fire not one spike in 1,000 trials of a second, so nothing could be measured"
+    ]
+
+
+def check_budget(max_rate_hz: float | None) -> None:
+    """Refuse a budget that is none."""
+    if problems := budget_problems(max_rate_hz):
+        raise SpikeportError("the budget cannot be kept", problems, hint="--max-rate 20")
 
 
 def inverse_lambdas(

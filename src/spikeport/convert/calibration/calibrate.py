@@ -21,7 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeport.convert.calibration.bounds import Bounds, Range, parse_range
-from spikeport.convert.calibration.budget import highest_rate, keep_bracket, output_worth, trial_weights
+from spikeport.convert.calibration.budget import (
+    budget_problems,
+    highest_rate,
+    keep_bracket,
+    output_worth,
+    trial_weights,
+)
 from spikeport.convert.calibration.choose import Bench, Choice, Tried, choose
 from spikeport.convert.calibration.loop import n_correct
 from spikeport.convert.calibration.observed import Observed, observe
@@ -222,9 +228,9 @@ def _check(trials: int, rounds: int, max_rate_hz: float | None, single: float | 
         problems.append(f"trials: {trials}, must be at least 1: without trials nobody knows which x the units take")
     if rounds < 0:
         problems.append(f"rounds: {rounds}, must be 0 or more")
-    for name, value in (("max rate", max_rate_hz), ("1/lambda", single)):
-        if value is not None and not (np.isfinite(value) and value > 0):
-            problems.append(f"{name}: {value} spikes/s, must be positive")
+    problems += budget_problems(max_rate_hz)
+    if single is not None and not (np.isfinite(single) and single > 0):
+        problems.append(f"1/lambda: {single} spikes/s, must be positive")
     if max_rate_hz is not None and single is not None:
         problems.append("a budget and a 1/lambda: the one follows from the other, give one of them")
     if problems:
