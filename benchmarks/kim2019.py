@@ -28,6 +28,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from kim2019_conditions import (
     METHODS,
     PUBLISHED,
@@ -47,6 +48,7 @@ from spikeport.snn import engine
 from spikeport.snn.errors import RefusedError, SpikeportError
 from spikeport.snn.files import load_rate_network, save_rate_network
 from spikeport.snn.measures import PairedSums
+from spikeport.snn.neurons import refractory_steps
 from spikeport.snn.rate import RateNetwork, simulate_rate
 from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.tasks import get_task
@@ -127,6 +129,12 @@ class Bench:
     def convert(self, alike: Sequence[Condition], seed: int) -> None:
         for c in alike:
             for method in self.methods:
+                if method != "lambda" and c.transferred:
+                    if seed == 0:
+                        print(
+                            f"{c.name}: {method} left out, what follows {c.network} is of the published transfer alone"
+                        )
+                    continue
                 if self.results.find("conversion", condition=c.name, seed=seed, method=method):
                     continue
                 record = converted(c, seed, method, self.path(c.network, seed), self.threads)
@@ -175,10 +183,17 @@ def converted(c: Condition, seed: int, method: str, path: Path, threads: int) ->
         "right": {rule: m.right for rule, m in conversion.spiking.items()},
         "rate_right": {rule: m.right for rule, m in conversion.rate.items()},
         "output_correlation": output_correlation(load_rate_network(path), conversion.network, c.task, seed),
-        "mean_rate_hz": conversion.mean_rate_hz, "t_ref": c.preset.t_ref, "dtype": conversion.dtype,
+        "mean_rate_hz": conversion.mean_rate_hz, **ran(conversion.network), "dtype": conversion.dtype,
         "warnings": list(conversion.warnings), "versions": versions(), "code": code_hash(),
         "seconds": conversion.seconds, "search_seconds": conversion.search_seconds,
     }  # fmt: skip
+
+
+def ran(network: SpikingNetwork) -> dict[str, float]:
+    """The step, s, the refractory period as it runs, s, and the noise, mV a step, of the network itself."""
+    units = network.populations[0]
+    t_ref = float(refractory_steps(np.asarray(units.neuron.t_ref), network.dt).max() * network.dt)
+    return {"dt": network.dt, "t_ref": round(t_ref, 9), "noise_sd": float(np.max(units.noise_sd))}
 
 
 def refused(error: RefusedError, seconds: float) -> dict[str, Any]:
@@ -263,6 +278,7 @@ def main() -> int:
     if arguments.speed or arguments.out is None:
         speed(arguments.device, arguments.threads, 250 if arguments.speed else 50, (1, 4, 8, 16))
         return 0
+    code_hash()  # of the files as they are loaded: training takes hours, and they may be edited meanwhile
     try:
         unknown = sorted(set(arguments.methods.split(",")) - METHODS.keys())
         if unknown:

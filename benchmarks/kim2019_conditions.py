@@ -47,6 +47,11 @@ class Condition:
     preset: Preset
     grid: str
 
+    @property
+    def transferred(self) -> bool:
+        """Is it of the published transfer alone, whose preset or grid it changes? A calibration has its own."""
+        return self.name != self.network
+
 
 NOISES = (0.0, 1.0)  # mV a step: networks with two states, which one without noise enters at the wrong time, need some
 AT_1_MS = {"method": "calibrated", "preset": "standard", "max_rate": 20.0, "dt": 1e-3, "noise": 0.0}
@@ -75,14 +80,16 @@ SETS = {
 
 
 def condition(name: str) -> Condition:
-    """TASK_PHI_N, then any of: tau20 (fixed), the VARIANTS of training; of the conversion refMS, bout and low."""
+    """TASK_PHI_N, then any of: tau20, the VARIANTS of training; of the conversion refMS, noiseNN, bout and low."""
     task, phi, n, *extras = [*name.split("_"), *[""] * (3 - len(name.split("_")))]
     options, preset, grid, trained = PUBLISHED, get_preset("kim2019"), GRID, [task, phi, n]
     problems = [] if task in TASKS and n.isdigit() else [f"must begin with {'|'.join(TASKS)}_PHI_N"]
     for extra in extras:
         if extra.startswith("ref") and extra[3:].isdigit():
-            t_ref = int(extra[3:]) / 1000  # published: also what every unit starts with, so ref0 follows it
-            preset = replace(preset, t_ref=t_ref, ref0=round(t_ref / preset.dt))
+            preset = replace(preset, t_ref=int(extra[3:]) / 1000)
+            continue
+        if extra.startswith("noise") and extra[5:].isdigit():
+            preset = replace(preset, noise_sd=int(extra[5:]) / 100)
             continue
         if extra == "bout":
             preset = replace(preset, keep_b_out=True)
@@ -96,7 +103,7 @@ def condition(name: str) -> Condition:
         elif extra in VARIANTS:
             options = replace(options, **VARIANTS[extra])
         else:
-            problems.append(f"'{extra}' is unknown, must be tau20, refMS, bout, low, {' or '.join(VARIANTS)}")
+            problems.append(f"'{extra}' is unknown, must be tau20, refMS, noiseNN, bout, low, {' or '.join(VARIANTS)}")
     if problems:
         raise SpikeportError(f"condition '{name}'", problems, hint=f"--conditions {','.join(SETS)} are sets")
     return Condition(

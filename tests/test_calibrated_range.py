@@ -18,7 +18,7 @@ from spikeport.convert.sources import load_source
 from spikeport.convert.transfer import transfer
 from spikeport.convert.validation.free import stand_in
 from spikeport.snn import engine, reference
-from spikeport.snn.calibrated_range import TOLERATED, RangeWatch, mean_drive, window_means
+from spikeport.snn.calibrated_range import TOLERATED, RangeWatch, Watched, mean_drive, window_means
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.files import save_spiking_network
 from spikeport.snn.rate import RateNetwork, simulate_rate
@@ -63,6 +63,35 @@ def test_inputs_three_times_as_large_are_noticed_with_the_unit_and_the_size(
     assert "input channel 0 leaves its calibrated range in 11 of 20 trials" in held
     assert "of 20 units get inputs beyond their calibrated range" in drive
     assert "calibrate on trials like these" in drive
+
+
+def test_one_unit_that_is_always_outside_is_noticed_among_any_number_of_others() -> None:
+    values = np.zeros((10, 100, 600))
+    watched = Watched.between(np.full(600, -1.0), np.full(600, 1.0))
+    values[..., 7] = 5.0
+    assert watched.add(values).share < TOLERATED
+    assert watched.add(values).left
+    assert watched.add(values).most == 7
+
+
+@given(out=st.integers(0, 60), windows=st.integers(1, 400))
+def test_a_single_units_rare_windows_are_tolerated(out: int, windows: int) -> None:
+    values = np.zeros((windows, 1, 1000))
+    values[:out, 0, 3] = 2.0
+    n = min(out, windows)
+    left = Watched.between(np.full(1000, -1.0), np.full(1000, 1.0)).add(values).left
+    assert left == (n >= 10 and n > 0.05 * windows)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-7, 1e6])
+def test_inputs_are_watched_in_whatever_unit_they_are(size: float, task: FileTask) -> None:
+    """As a recording's volts: the ranges keep their digits, and nothing absolute is tolerated beside them."""
+    source = replace(follower(), w_in=follower().w_in / size)
+    small = replace(task, inputs=task.inputs * size)
+    made = calibrate(source, small, seed=0, trials=20, rounds=0, dt=1e-3, noise_sd=0.0).network
+    loud = replace(small, inputs=3 * small.inputs)
+    assert not any("input channel" in w for w in run_network(made, small, first=20, trials=20).warnings)
+    assert "leaves its calibrated range in 11 of 20 trials" in run_network(made, loud, first=20, trials=20).warnings[0]
 
 
 def test_validation_notices_it_too(network: SpikingNetwork, task: FileTask) -> None:

@@ -23,13 +23,14 @@ from spikeport.convert.attribution.ideal import ideal_of
 from spikeport.convert.attribution.steps import steps_between
 from spikeport.convert.calibration import calibrate
 from spikeport.convert.calibration.ranges import drive_range
-from spikeport.convert.calibration.units import Units
+from spikeport.convert.calibration.units import Units, rebuild
 from spikeport.convert.presets import get_preset
 from spikeport.convert.search import SearchInterrupted
 from spikeport.convert.transfer import transfer
 from spikeport.snn.errors import RefusedError, SpikeportError
 from spikeport.snn.files import load_spiking_network
 from spikeport.snn.rate import RateNetwork
+from spikeport.snn.seen import seen_trials
 from spikeport.snn.spiking import Uniform
 from spikeport.snn.tasks import FileTask, get_task
 from spikeport.targets.run import run_network
@@ -135,6 +136,49 @@ def test_a_provenance_of_an_earlier_version_names_its_preset_alone(task: FileTas
     kept = {name: said["settings"][name] for name in ("dt", "t_ref", "noise_sd")}
     earlier = replace(network, provenance={**network.provenance, "calibration": {**said, "settings": kept}})
     assert steps_between(ideal_of(follower(6), earlier)[0], earlier) == []
+
+
+@pytest.mark.parametrize(("ref0", "known"), [(2, True), (40, False)])
+def test_a_provenance_that_counts_the_refractory_start_in_steps_is_read_where_they_are_those_of_t_ref(
+    ref0: int, known: bool, task: FileTask
+) -> None:
+    made = calibrate(
+        follower(6), task, trials=6, rounds=0, max_rate_hz=50.0, preset="kim2019", dt=1e-3, t_ref=2e-3, noise_sd=0.0
+    )
+    network, said = made.network, made.network.provenance["calibration"]
+    kept = {name: value for name, value in said["settings"].items() if name != "starts_refractory"} | {"ref0": ref0}
+    earlier = replace(network, provenance={**network.provenance, "calibration": {**said, "settings": kept}})
+    if known:
+        assert steps_between(ideal_of(follower(6), earlier)[0], earlier) == []
+    else:
+        with pytest.raises(SpikeportError, match="does not say how it was calibrated"):
+            rebuild(follower(6), earlier)
+
+
+@pytest.mark.parametrize("method", ["lambda", "calibrated"])
+def test_a_network_for_a_chip_knows_the_file_that_chose_it_by_its_content(
+    method: str, task: FileTask, tmp_path: Path
+) -> None:
+    choices = {"grid": "40:40:5"} if method == "lambda" else {}
+    (row,) = search_on_chip(
+        follower(6), task, "loihi", variants=[{}], method=method, trials=6, test_trials=6, noise=0.0, **choices
+    ).rows
+    renamed = replace(task, name="another name")
+    other = replace(task, inputs=task.inputs * 0.9)
+    assert "6 of these 12 trials" in seen_trials(row.network, renamed, seed=0, first=0, trials=12)[0]
+    assert seen_trials(row.network, other, seed=0, first=0, trials=12) == ()
+
+
+def test_a_long_file_calibrates_for_a_chip_with_as_many_trials_as_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr("spikeport.chips.Search", lambda **said: asked.append(said["trials"]) or (1 / 0))
+    task = write_trials(tmp_path / "long.npz", n=2000)
+    for method in ("calibrated", "lambda"):
+        with pytest.raises(ZeroDivisionError):
+            search_on_chip(follower(6), task, "loihi", variants=[{}], method=method)
+    assert asked == [300, 1000]
 
 
 @given(each=st.lists(st.floats(1.0, 500.0), min_size=1, max_size=5), low=st.floats(0.3, 1.0), high=st.floats(1.0, 3.0))

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spikeport.convert.calibration.curves import Curve, closed_form, fi_curve, lif, noise_of_v
+from spikeport.convert.calibration.curves import Curve, closed_form, fi_curve, lif
 from spikeport.convert.presets import PRESETS, Preset
+from spikeport.convert.transfer import noise_of_v
 from spikeport.snn.engine import Engine
 from spikeport.snn.spiking import Population, SpikingNetwork
 

@@ -162,6 +162,32 @@ def test_conditions_are_what_their_names_say(kim):
         assert name in names
 
 
+def test_a_condition_of_the_transfer_alone_has_no_rows_of_another_method(kim, monkeypatch, tmp_path, capsys):
+    """A calibration chooses t_ref and noise itself: a row of it under such a name would be mislabelled."""
+    name = ("--conditions", "gonogo_sigmoid_10_ref10", "--networks", "1", "--methods", "calibrated_1ms")
+    assert run(kim, monkeypatch, tmp_path, *name) == 0
+    assert not [x for x in lines(tmp_path) if x["kind"] == "conversion"]
+    assert "gonogo_sigmoid_10_ref10: calibrated_1ms left out" in capsys.readouterr().out
+
+
+def test_a_row_says_with_which_step_refractory_period_and_noise_the_network_ran(kim, monkeypatch, tmp_path):
+    names = "gonogo_sigmoid_10,gonogo_sigmoid_10_ref4,gonogo_sigmoid_10_noise05"
+    run(kim, monkeypatch, tmp_path, "--conditions", names, "--networks", "2", "--methods", "lambda,calibrated_1ms")
+    for x in lines(tmp_path):
+        if x["kind"] != "conversion" or "refused" in x:
+            continue
+        ran = (x["dt"], x["t_ref"], x["noise_sd"])
+        if x["method"] == "calibrated_1ms":
+            assert ran[0] == 1e-3
+            assert ran[2] == 0.0
+        else:
+            assert ran == (
+                5e-5,
+                0.004 if "ref4" in x["condition"] else 0.002,
+                0.05 if "noise" in x["condition"] else 0.1,
+            )
+
+
 def test_an_unknown_condition_is_refused(kim, monkeypatch, tmp_path, capsys):
     assert run(kim, monkeypatch, tmp_path, "--conditions", "gonogo_sigmoid_10_fast") == 2
     assert "'fast' is unknown" in capsys.readouterr().err
@@ -180,14 +206,18 @@ def test_the_table_counts_successes_beside_the_papers(kim, monkeypatch, tmp_path
     with (tmp_path / "r.jsonl").open("w") as file:
         for seed in range(5):
             converged, network = seed < 4, "gonogo_relu_250"
-            made = {"kind": "training", "network": network, "seed": seed, "converged": converged, "versions": versions}
+            made = {
+                "kind": "training", "network": network, "seed": seed, "converged": converged, "versions": versions,
+                "steps": 1500, "final_loss": 1.0 + seed,
+            }  # fmt: skip
             file.write(json.dumps(made) + "\n")
             if converged:
+                best = [1.0, 0.97, 0.95, 0.6][seed]
                 right = {"published": [990, 960, 940, 510][seed], "strict": 400}
                 found = {
                     "kind": "conversion", "condition": network, "network": network, "seed": seed, "method": "lambda",
-                    "best": [1.0, 0.97, 0.95, 0.6][seed], "right": right, "test_trials": 1000, "inverse_lambda": 40,
-                    "mean_rate_hz": 5.0, "versions": versions,
+                    "best": best, "curve": [[40, best, 0.4, 5.0]], "right": right, "test_trials": 1000,
+                    "inverse_lambda": 40, "mean_rate_hz": 5.0, "versions": versions,
                 }  # fmt: skip
                 file.write(json.dumps(found) + "\n")
     table = tmp_path / "table.md"
@@ -212,32 +242,47 @@ def test_the_table_says_whether_the_papers_figure_is_inside_and_where_training_s
         versions = {"python": "3"}
         return json.dumps({"kind": kind, "network": network, "seed": seed, "versions": versions, **facts}) + "\n"
 
-    def conversion(condition: str, seed: int, best: float) -> str:
+    def conversion(condition: str, seed: int, best: float, **facts: Any) -> str:
         right = {"published": round(1000 * best), "strict": 1000}
+        facts = {"method": "lambda", "best": best, "curve": [[20, best, 1.0, 5.0]]} | facts
         return line(
-            "conversion", condition.replace("_low", ""), seed, condition=condition, method="lambda", best=best,
-            right=right, test_trials=1000, inverse_lambda=20, mean_rate_hz=5.0, curve=[[20, best, best, 5.0]],
+            "conversion", condition.replace("_low", ""), seed, condition=condition, right=right, test_trials=1000,
+            inverse_lambda=20, mean_rate_hz=5.0, **facts,
         )  # fmt: skip
 
     soft, low = "gonogo_softplus_250", "gonogo_softplus_250_low"
     with (tmp_path / "r.jsonl").open("w") as file:
         for seed in range(8):
-            file.write(line("training", soft, seed, converged=True, final_loss=0.5 + seed / 4))
+            file.write(line("training", soft, seed, converged=True, steps=1500 + 100 * (seed > 5),
+                            final_loss=0.5 + seed / 4))  # fmt: skip
             file.write(conversion(soft, seed, 0.96 if seed == 0 else 0.6))
             file.write(conversion(low, seed, 0.96 if seed % 2 else 0.6))
         for seed in (6, 7):
-            file.write(line("training", soft + "_loss1", seed, converged=True, final_loss=0.9))
+            file.write(line("training", soft + "_loss1", seed, converged=True, steps=1500 + 100 * (seed - 6),
+                            final_loss=0.9))  # fmt: skip
             file.write(conversion(soft + "_loss1", seed, 0.97))
+            file.write(conversion(soft + "_noise05", seed, 0.97))
+        for seed, over in ((0, True), (1, False)):
+            file.write(
+                conversion(soft, seed, 0.9, method="calibrated_1ms", warnings=["its answer is not there"] * over)
+            )
     table = tmp_path / "table.md"
     assert run(kim, monkeypatch, tmp_path, "--networks", "0", "--table", str(table)) == 0
     text = table.read_text()
     one, five = rate(1, 8), rate(5, 8)
     assert f"Over the published grid {one} softplus networks convert: the paper's 55 % is OUTSIDE that interval" in text
     assert f"with the lower values {five} softplus networks convert: the paper's 55 % is inside that interval" in text
-    p_high = fisher_exact([[1, 7], [55, 45]]).pvalue
-    assert f"| `{soft}` | 20:75:5 | {one} | {rate(55, 100)} | {p_high:.2g} |" in text
-    p_both = fisher_exact([[5, 3], [55, 45]]).pvalue
-    assert f"| `{soft}` | 20:75:5 and 4:20:2 | {five} | {rate(55, 100)} | {p_both:.2g} |" in text
+    p_high, p_both, p_all = (fisher_exact([[k, 8 - k], [55, 45]]).pvalue for k in (1, 5, 8))
+    strict = f"{rate(8, 8)} | {p_all:.2g} |"
+    assert f"| `{soft}` | 20:75:5 | {rate(55, 100)} | {one} | {p_high:.2g} | {strict}" in text
+    assert f"| `{soft}` | 20:75:5 and 4:20:2 | {rate(55, 100)} | {five} | {p_both:.2g} | {strict}" in text
+    assert "6 of these 8 networks end at 1,500, with losses from 0.5 to 1.8" in text
+    assert "(`loss1`: 1 of 2 went on beyond 1,500 trials)" in text
+    p_half = fisher_exact([[2, 0], [55, 45]]).pvalue
+    loud, quiet = f"{rate(0, 2)}, mean 60.0", f"{rate(2, 2)}, mean 97.0"
+    assert f"| `{soft}` | 20:75:5 | {rate(55, 100)} | {loud} | {quiet} | {p_half:.2g} |" in text
+    assert f"| `{soft}`, calibrated_1ms | 0 | 0.900 | 1.000 | 5.0 | - | its own answer is over before" in text
+    assert f"| `{soft}`, calibrated_1ms | 1 | 0.900 | 1.000 | 5.0 | - |  |" in text
     below, above = f"{rate(1, 2)}, mean 78.0", f"{rate(0, 6)}, mean 60.0"  # losses .5 and .75, and from 1 on
     after, before = f"{rate(2, 2)}, mean 97.0", f"{rate(0, 2)}, mean 60.0"
     assert f"| `{soft}` | {below} | {above} | {after}; before {before} | - | - |" in text

@@ -360,3 +360,17 @@ def test_a_task_that_does_not_fit_is_refused_with_every_reason(task: FileTask) -
     with pytest.raises(SpikeportError, match="task 'steps' does not fit the network") as refusal:
         convert_network(other, task)
     assert [p.partition(":")[0] for p in refusal.value.problems] == ["inputs", "outputs", "clock"]
+
+
+def test_a_grid_may_be_an_array(task: FileTask) -> None:
+    found = convert_network(follower(), task, grid=np.array([20.0, 40.0]), trials=4, dt=1e-3)
+    assert [c.inverse_lambda for c in found.search] == [20.0, 40.0]
+    with pytest.raises(SpikeportError, match="grid: an option of method 'lambda'"):
+        convert_network(follower(), task, grid=np.array([20.0, 40.0]), method="calibrated")
+
+
+def test_the_largest_seeds_run_after_small_ones_too() -> None:
+    inputs = np.zeros((4, 1, 1))
+    network = replace(follower(), noise_sd=0.1)
+    small, large = (simulate_rate(network, inputs, seed=seed).outputs for seed in (0, 2**64 - 1))
+    assert not np.array_equal(small, large)

@@ -34,7 +34,7 @@ FACTS: dict[str, tuple[Any, Any]] = {
     "at_threshold": (True, False),
     "noise_while_refractory": (True, False),
     "spikes_while_refractory": (True, False),
-    "ref0": (40, 0),
+    "starts_refractory": (True, False),
     "sampling": ("nearest", "floor"),
     "keep_b_out": (False, True),
     "delay": (1, 2),
@@ -87,7 +87,9 @@ def published_like(repo_root: Path) -> Any:
 def test_only_kim2019_fires_at_the_threshold_itself(preset: str, spikes: bool) -> None:
     """Without weights and noise v stays where it starts: v_leak + bias = -40 mV is the threshold."""
     quiet = rate_network(w_rec=np.zeros((6, 6)), w_in=np.zeros((6, 2)))
-    network = transfer(quiet, 30, preset=replace(get_preset(preset), ref0=0, integrator="euler", dt=2.0**-14))
+    network = transfer(
+        quiet, 30, preset=replace(get_preset(preset), starts_refractory=False, integrator="euler", dt=2.0**-14)
+    )
     v0 = {"rec": np.full((1, 6), -40.0)}
     done = reference.simulate(network, np.zeros((1, 1, 2)), n_steps=2, with_noise=False, v0=v0)
     assert (done.spikes["rec"].n_spikes > 0) == spikes
@@ -96,11 +98,23 @@ def test_only_kim2019_fires_at_the_threshold_itself(preset: str, spikes: bool) -
 def test_standard_has_none_of_the_quirks() -> None:
     standard = get_preset("standard")
     assert standard.integrator == "exact"
-    for field in ("at_threshold", "noise_while_refractory", "spikes_while_refractory", "ref0"):
+    for field in ("at_threshold", "noise_while_refractory", "spikes_while_refractory", "starts_refractory"):
         assert not getattr(standard, field)
     assert standard.keep_b_out
     assert standard.sampling == "floor"
     assert standard.v0.high <= standard.v_threshold, "no unit starts above the threshold"
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"), [({}, 40), ({"t_ref": 0.004}, 80), ({"dt": 1e-3}, 2), ({"dt": 1e-3, "t_ref": 0.0}, 0)]
+)
+def test_units_of_kim2019_start_as_if_they_had_fired_at_zero_whatever_the_step(
+    settings: dict[str, float], steps: int
+) -> None:
+    """The published code's time of the last spike is 0 s at the start, and t_ref counts from there."""
+    network = transfer(rate_network(), 30, preset=replace(get_preset("kim2019"), **settings))
+    assert only_population(network).ref0 == steps
+    assert only_population(transfer(rate_network(), 30, preset=replace(get_preset("standard"), **settings))).ref0 == 0
 
 
 def test_an_unknown_preset_is_refused_with_the_list() -> None:

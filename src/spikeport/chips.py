@@ -26,7 +26,7 @@ from spikeport.convert.calibration.budget import check_budget
 from spikeport.convert.calibration.observed import observe
 from spikeport.convert.calibration.ranges import ranges
 from spikeport.convert.calibration.units import Units, rebuild
-from spikeport.convert.conversion import conversion_trials, rate_accuracy
+from spikeport.convert.conversion import MOST_CALIBRATION, conversion_trials, rate_accuracy
 from spikeport.convert.finetuned import TRIALS as FINETUNING_TRIALS
 from spikeport.convert.fits import check_fit
 from spikeport.convert.grid import PUBLISHED_GRID, middle_of_plateau, parse_grid
@@ -37,6 +37,7 @@ from spikeport.convert.transfer import Builder, losses
 from spikeport.snn.errors import RefusedError, SpikeportError
 from spikeport.snn.losses import Loss
 from spikeport.snn.rate import RateNetwork
+from spikeport.snn.seen import mark
 from spikeport.snn.spiking import SpikingNetwork
 from spikeport.snn.tasks import Task, get_task
 from spikeport.targets.base import Runner, check_choices
@@ -74,8 +75,8 @@ def search_on_chip(  # long: a third of it is the signature
     grid: of 1/lambda, method "lambda" only (default: the published 20:75:5).  dt: s (default 1 ms).  noise: mV a
     step, t_ref: s, and bracket: 1/lambda, as convert_network has them, within what the chip has.  max_rate: spikes/s
     a unit at most, on the chip too; without it a calibration keeps its own 20, and a chip that exceeds them is warned
-    of.  trials: of each candidate (default 50, fine-tuned 60; half of a file's), the same for all; test_trials: fresh
-    ones for the answer (1000).  Of the best candidates, the middle of the plateau.
+    of.  trials: of each candidate (default 50, fine-tuned 60; half of a file's, to calibrate at most 300), the same for
+    all; test_trials: fresh ones for the answer (1000).  Of the best candidates, the middle of the plateau.
     What the chip lacks is given up, each as a named loss; what it refuses even so is refused.
     """
     started = time.perf_counter()
@@ -95,7 +96,9 @@ def search_on_chip(  # long: a third of it is the signature
         raise SpikeportError(f"rule '{rule}': task '{task.name}' has {', '.join(task.rules)}")
     rule = task.rules[0] if rule is None else rule
     enough = FINETUNING_TRIALS if method == "finetuned" else TRIALS
-    trials, test_trials = conversion_trials(task, trials, test_trials, enough)
+    trials, test_trials = conversion_trials(
+        task, trials, test_trials, enough, None if method == "lambda" else MOST_CALIBRATION
+    )
     search = Search(
         build=Builder(source, settings), task=task, rule=rule, source=source, trials=trials, seed=seed,
         n_jobs=n_jobs, progress=progress,
@@ -312,7 +315,7 @@ class _Bench:
         mine = [p for p in self.points if p.choices == row.choices]
         return {
             **row.network.provenance, "task": search.task.name, "rule": search.rule, "seed": search.seed,
-            "search_trials": search.trials, "test_trials": self.test_trials,
+            "search_trials": search.trials, "test_trials": self.test_trials, **mark(search.task),
             "spiking_right": {rule: versus.float_right for rule, versus in row.by_rule.items()},
             "search": _columns(mine, search.trials, [p.float_accuracy for p in mine]),
             "chip": {

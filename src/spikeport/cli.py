@@ -86,8 +86,8 @@ def convert(  # long: most of it are options
     trials: Annotated[
         int | None,
         typer.Option(
-            help="Trials a candidate in the search [100, calibrated 30, finetuned 60; half of a file's, for these two "
-            "at most 300]."
+            help="Trials a candidate in the search [100, calibrated 30, finetuned 60, with --for 50, 50, 60; half of a "
+            "file's, but for lambda at most 300]."
         ),
     ] = None,
     test_trials: Annotated[
@@ -109,7 +109,7 @@ def convert(  # long: most of it are options
     fast: Annotated[
         bool, typer.Option("--fast", help="Stop candidates that can no longer win; the winner is the same.")
     ] = False,
-    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="float32 or float64; of a calibration, its fresh trials.")] = "float32",
     jobs: Annotated[int, typer.Option(help="Threads of the search; -1 is one per core.")] = -1,
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, tcp://HOST:PORT.")] = None,
     chip: Chip = None,

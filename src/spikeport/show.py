@@ -83,7 +83,8 @@ def training_line(p: Any) -> str:
 
 def conversion(found: Mapping[str, Any], *, task: str) -> None:
     """The result of `convert`; task: as it was named in the call."""
-    print(f"task {found['task']}, preset {found['preset']}, seed {found['seed']}, {found['dtype']}")
+    dtype = found["dtype"] if found["calibration"] is None else f"{found['dtype']} (calibrated in float32)"
+    print(f"task {found['task']}, preset {found['preset']}, seed {found['seed']}, {dtype}")
     print()
     if found["calibration"] is not None:
         calibration(found["calibration"], found["max_rate_hz"])

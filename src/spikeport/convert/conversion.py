@@ -170,7 +170,8 @@ def convert_network(  # long: a third of it is the signature
     "distance" to the rate network's outputs, which needs no labels.
     fast: stop candidates that can no longer win; the winner is the same.  dt: s.  noise: mV per step, and t_ref: s, in
     place of the preset's; a calibration takes (low, high) for either, and for bracket: 1/lambda of each unit, and
-    chooses within.  scheduler: a Dask scheduler's address.
+    chooses within.  dtype: of a search and of the fresh trials; a calibration is in float32.  scheduler: a Dask
+    scheduler's address.
     """
     started = time.perf_counter()
     network = source if isinstance(source, RateNetwork) else load_source(source)

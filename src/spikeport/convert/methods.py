@@ -88,7 +88,8 @@ def check_method(method: str, **options: Any) -> None:
     if method not in METHODS:
         raise SpikeportError(f"method '{method}' is unknown, must be one of {', '.join(METHODS)}")
     unused = {"grid": None, "objective": "accuracy", "fast": False, "scheduler": None}
-    wrong = [name for name, default in unused.items() if options[name] != default]
+    given = {name: value for name, value in options.items() if value is not None}  # a grid may be an array
+    wrong = [name for name, default in unused.items() if name in given and (default is None or given[name] != default)]
     if method != "lambda" and wrong:
         raise SpikeportError(
             f"method '{method}' searches no lambda",

@@ -1,7 +1,7 @@
 """Presets of the transfer: which LIF neuron, which clock, which quirks.
 
     kim2019    what the published code does, quirk by quirk: its integrator, its noise, spikes while refractory, every
-               unit refractory for the first 40 steps, inputs that change at half steps, v >= threshold, no b_out.
+               unit refractory for the first t_ref, inputs that change at half steps, v >= threshold, no b_out.
     standard   the same neuron and noise by the paper's equations: exact integration, nothing while refractory,
                v > threshold, inputs held from the start of their sample, b_out kept.
 
@@ -30,8 +30,8 @@ class Preset:
     """Parameters of the transfer; times in s, potentials in mV.
 
     at_threshold: spike at v >= threshold, not only above.  noise_sd: mV per step.  sampling: of held inputs.
-    ref0: steps for which every unit starts refractory.  keep_b_out: False drops the read-out's bias (a named loss).
-    delay: steps of the recurrent projection.
+    starts_refractory: every unit, for t_ref from the start.  keep_b_out: False drops the read-out's bias (a named
+    loss).  delay: steps of the recurrent projection.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Preset:
     at_threshold: bool = False
     noise_while_refractory: bool = False
     spikes_while_refractory: bool = False
-    ref0: int = 0
+    starts_refractory: bool = False
     sampling: str = "floor"
     keep_b_out: bool = True
     delay: int = 1
@@ -65,6 +65,11 @@ class Preset:
     def v0_range(self) -> list[float]:
         """v0 as plain numbers, mV."""
         return [self.v0.low, self.v0.high]
+
+    @property
+    def ref0(self) -> int:
+        """Steps for which every unit starts refractory: none, or as if it had fired at 0 s, as published."""
+        return int(refractory_steps(self.t_ref, self.dt)) if self.starts_refractory else 0
 
     @property
     def t_ref_run(self) -> float:
@@ -101,7 +106,7 @@ PRESETS = {
             at_threshold=True,
             noise_while_refractory=True,
             spikes_while_refractory=True,
-            ref0=40,
+            starts_refractory=True,
             sampling="nearest",
             keep_b_out=False,
         ),

@@ -119,11 +119,7 @@ def losses(source: RateNetwork, preset: Preset) -> list[Loss]:
                 f"{worst:.4g} at dt {preset.dt:g} s",
             )
         )
-    if preset.noise_sd > 0 and preset.dt != PUBLISHED_DT:
-        here, published = _noise_of_v(preset), _noise_of_v(replace(preset, dt=PUBLISHED_DT))
-        how = f"{preset.noise_sd:g} mV a step: sd of v {here:.3g} mV, {published:.3g} mV at {PUBLISHED_DT:g} s"
-        found.append(Loss("noise per step is not scaled by dt, as published", "population", how))
-    found += refractory_losses(preset)
+    found += noise_losses(preset) + refractory_losses(preset)
     if source.phi_max is not None:
         found.append(
             Loss(
@@ -131,6 +127,15 @@ def losses(source: RateNetwork, preset: Preset) -> list[Loss]:
             )
         )
     return found
+
+
+def noise_losses(preset: Preset) -> list[Loss]:
+    """The noise that is added per step, where the step is not the one that it was published for."""
+    if preset.noise_sd == 0 or preset.dt == PUBLISHED_DT:
+        return []
+    here, published = noise_of_v(preset), noise_of_v(replace(preset, dt=PUBLISHED_DT))
+    how = f"{preset.noise_sd:g} mV a step: sd of v {here:.3g} mV, {published:.3g} mV at {PUBLISHED_DT:g} s"
+    return [Loss("noise per step is not scaled by dt, as published", "population", how)]
 
 
 def refractory_losses(preset: Preset) -> list[Loss]:
@@ -146,7 +151,7 @@ def refractory_losses(preset: Preset) -> list[Loss]:
     return [Loss("the refractory period is rounded to whole steps", "population", how)]
 
 
-def _noise_of_v(preset: Preset) -> float:
+def noise_of_v(preset: Preset) -> float:
     """Standard deviation (mV) that the noise alone gives v: noise_sd / sqrt(1 - A^2)."""
     a = float(get_integrator(preset.integrator).decay(np.array([preset.tau_mem]), preset.dt)[0])
     return preset.noise_sd / float(np.sqrt(1 - a * a))

@@ -33,6 +33,8 @@ from spikeport.snn.spiking import HeldInput, SpikingNetwork, sample_index
 WINDOW = 0.1  # s, about the longest time constant of the published networks
 MARGIN = 0.25  # of the width of a range
 TOLERATED = 0.002  # share of (unit, window, trial) outside without a warning
+TOLERATED_OF_ONE = 0.05  # of a single unit's windows; among many units it would not show in the share of all
+LEAST_OF_ONE = 10  # windows of it, or one rare trial would do
 TOLERATED_TRIALS = 0.01  # with an input outside: one of many may have a rare peak of what is random
 
 
@@ -61,6 +63,17 @@ class Watched:
             outside=self.outside + (beyond > 0).sum(axis=(0, 1)),
             furthest=np.maximum(self.furthest, beyond.max(axis=(0, 1), initial=0.0)),
         )  # fmt: skip
+
+    @property
+    def most(self) -> int:
+        """The unit that is outside most often, of those the one that is furthest."""
+        return int(np.lexsort((self.furthest, self.outside))[-1])
+
+    @property
+    def left(self) -> bool:
+        """More often than is tolerated: of all units together, or one of them alone."""
+        one = self.outside.max(initial=0)
+        return self.share > TOLERATED or (one >= LEAST_OF_ONE and one > TOLERATED_OF_ONE * self.counted)
 
     @property
     def share(self) -> float:
@@ -105,7 +118,7 @@ class RangeWatch:
             return None
         return cls(
             network=network, drive=drive, silent=_silent(said, n, n_inputs),
-            inputs=_range(said, "input", n_inputs, MARGIN),
+            inputs=_range(said, "input", n_inputs, MARGIN, size=0.0),
         )  # fmt: skip
 
     def add(self, recording: Recording, inputs: Array) -> RangeWatch:
@@ -143,29 +156,34 @@ class RangeWatch:
 
     def _woken(self) -> list[str]:
         silent = self.silent
-        if silent is None or silent.x.share <= TOLERATED:
+        if silent is None or not silent.x.left:
             return []
-        most = int(silent.x.furthest.argmax())
+        x, most = silent.x, silent.x.most
         return [
-            f"{int((silent.x.outside > 0).sum())} of {silent.unit.size} units whose rate never moved on the "
-            f"calibration trials would move here, in {silent.x.share:.1%} of their windows of {WINDOW * 1e3:g} ms; "
-            f"unit {int(silent.unit[most])} most, by {silent.x.furthest[most]:.3g} in x. They are constant in this "
-            "network, whatever they hear: calibrate on trials like these"
+            f"{(x.outside > 0).sum()} of {silent.unit.size} units whose rate never moved on the calibration trials "
+            f"would move here, in {100 * x.share:.2g} % of their windows of {WINDOW * 1e3:g} ms; unit "
+            f"{int(silent.unit[most])} most, in {x.outside[most] / x.counted:.0%} of its own and by up to "
+            f"{x.furthest[most]:.3g} in x. They are constant in this network, whatever they hear: calibrate on trials "
+            "like these"
         ]
 
     def _drive_left(self) -> list[str]:
-        if self.drive.share <= TOLERATED:
+        drive = self.drive
+        if not drive.left:
             return []
-        unit = int(self.drive.furthest.argmax())
+        most = drive.most
         return [
-            f"{int((self.drive.outside > 0).sum())} of {self.drive.outside.size} units get inputs beyond their "
-            f"calibrated range in {self.drive.share:.1%} of all windows of {WINDOW * 1e3:g} ms; unit {unit} most, by "
-            f"{self.drive.furthest[unit]:.3g} mV: calibrate on trials like these"
+            f"{(drive.outside > 0).sum()} of {drive.outside.size} units get inputs beyond their calibrated range in "
+            f"{100 * drive.share:.2g} % of all windows of {WINDOW * 1e3:g} ms; unit {most} most, in "
+            f"{drive.outside[most] / drive.counted:.0%} of its own and by up to {drive.furthest[most]:.3g} mV: "
+            "calibrate on trials like these"
         ]
 
 
-def _range(said: Mapping[str, Any], name: str, n: int, margin: float) -> Watched | None:
-    """NAME_low and NAME_high of a provenance, wider by `margin`; None where it has none for n of them."""
+def _range(said: Mapping[str, Any], name: str, n: int, margin: float, size: float = 1.0) -> Watched | None:
+    """NAME_low and NAME_high of a provenance, wider by `margin`; None where it has none for n of them.
+
+    size: of the terms that the values are sums of, at least; of inputs, which may be in any unit, nothing is known."""
     try:
         low, high = (np.array(said[f"{name}_{end}"], dtype=np.float64) for end in ("low", "high"))
     except (KeyError, TypeError, ValueError):
@@ -173,7 +191,7 @@ def _range(said: Mapping[str, Any], name: str, n: int, margin: float) -> Watched
     if low.shape != (n,) or high.shape != (n,):
         return None
     width = margin * (high - low)
-    beside = [1e-6 * np.maximum(1.0, np.abs(end)) for end in (low, high)]  # float32, and decimals of a provenance
+    beside = [1e-6 * np.maximum(size, np.abs(end)) for end in (low, high)]  # float32, and decimals of a provenance
     return Watched.between(low - width - beside[0], high + width + beside[1])
 
 

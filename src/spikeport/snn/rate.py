@@ -159,7 +159,7 @@ def _fill(block: Array, units: NDArray[np.uint64], trials: NDArray[np.int64], st
     one = np.empty((_NOISE_STEPS, units.size))
     stream = noise.STREAMS["rate"] << 16
     for b, trial in enumerate(trials):
-        noise.fill_normal(one, _NOISE_STEPS, scratch, units, 0, units.size, stream, int(trial), step, seed)
+        noise.fill_normal(one, _NOISE_STEPS, scratch, units, 0, units.size, stream, int(trial), step, np.uint64(seed))
         block[:, b] = one
 
 

@@ -23,13 +23,14 @@ import numpy as np
 
 from spikeport.convert.calibration.bounds import Bounds, Range
 from spikeport.convert.calibration.budget import inverse_lambdas
-from spikeport.convert.calibration.curves import Curve, fi_curve, noise_of_v
+from spikeport.convert.calibration.curves import Curve, fi_curve
 from spikeport.convert.calibration.loop import TAUS_OUT, Loop
 from spikeport.convert.calibration.match import match, samples
 from spikeport.convert.calibration.observed import Observed
 from spikeport.convert.calibration.rounds import AIM, LOOK, SURE, Round, hopeless
 from spikeport.convert.calibration.units import Units
 from spikeport.convert.presets import Preset
+from spikeport.convert.transfer import noise_of_v
 from spikeport.snn.neurons import Array
 from spikeport.snn.rate import RateNetwork
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from spikeport.convert.presets import Preset
+from spikeport.convert.transfer import noise_of_v
 from spikeport.snn.engine import Engine
 from spikeport.snn.integrators import get_integrator
 from spikeport.snn.neurons import LIF, Array, refractory_steps
@@ -65,7 +66,9 @@ class Curve:
 
 def fi_curve(preset: Preset) -> Curve:
     """The curve of this preset's neuron; cached by what it depends on."""
-    return _curve(replace(preset, name="", bias=0.0, tau_rise=1.0, sampling="", keep_b_out=True, delay=1, ref0=0))
+    return _curve(
+        replace(preset, name="", bias=0.0, tau_rise=1.0, sampling="", keep_b_out=True, delay=1, starts_refractory=False)
+    )
 
 
 @functools.lru_cache(maxsize=32)
@@ -113,9 +116,3 @@ def lif(preset: Preset) -> LIF:
     """The preset's neuron; v >= threshold is v > the number below it."""
     threshold = float(np.nextafter(preset.v_threshold, -np.inf)) if preset.at_threshold else preset.v_threshold
     return LIF(tau_mem=preset.tau_mem, v_threshold=threshold, v_reset=preset.v_reset, t_ref=preset.t_ref)
-
-
-def noise_of_v(preset: Preset) -> float:
-    """Standard deviation (mV) that the noise alone gives v: noise_sd / sqrt(1 - A^2)."""
-    decay = float(get_integrator(preset.integrator).decay(np.array([preset.tau_mem]), preset.dt)[0])
-    return preset.noise_sd / float(np.sqrt(1 - decay * decay))

@@ -49,7 +49,7 @@ def ranges(
         "x_low": low, "x_high": high, "drive_low": drive_low, "drive_high": drive_high,
         "input_low": inputs.min(axis=(0, 1)), "input_high": inputs.max(axis=(0, 1)),
     }  # fmt: skip
-    found = {name: np.round(value, 6).tolist() for name, value in found.items()}
+    found = {name: _digits(value) for name, value in found.items()}
     return {**found, "silent": silent.as_dict(observed, heard)}
 
 
@@ -86,7 +86,7 @@ class _Silent:
         }  # fmt: skip
         hears = [np.flatnonzero(row) for row in self.w_spike]
         return {
-            "unit": self.unit.tolist(), **{name: np.round(value, 6).tolist() for name, value in found.items()},
+            "unit": self.unit.tolist(), **{name: _digits(value) for name, value in found.items()},
             "from": [j.tolist() for j in hears],
             "w_spike": [[float(f"{w:.6g}") for w in row[j]] for row, j in zip(self.w_spike, hears, strict=True)],
         }  # fmt: skip
@@ -99,6 +99,11 @@ class _Silent:
             same = np.abs(self.source.activation(start + sign * middle) - self.r) <= small
             near, far = np.where(same, middle, near), np.where(same, far, middle)
         return np.asarray(start + sign * near)
+
+
+def _digits(values: Array) -> Any:
+    """As lists, with nine significant digits: what is read back is compared with a tolerance of 1e-6 of it."""
+    return np.array([float(f"{value:.9g}") for value in values.ravel()]).reshape(values.shape).tolist()
 
 
 def _extremes(

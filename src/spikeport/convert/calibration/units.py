@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from spikeport.convert.calibration.curves import lif
-from spikeport.convert.presets import PUBLISHED_DT, Preset, get_preset
-from spikeport.convert.transfer import discrete_area, refractory_losses
+from spikeport.convert.presets import Preset, get_preset
+from spikeport.convert.transfer import discrete_area, noise_losses, refractory_losses
 from spikeport.snn.errors import SpikeportError
 from spikeport.snn.integrators import get_integrator, synapse_table
 from spikeport.snn.losses import Loss
@@ -33,7 +33,7 @@ from spikeport.snn.synapses import DoubleExponential
 TOLD = ("dt", "t_ref", "noise_sd")  # of a preset, that calibration may be told otherwise
 SETTINGS = (  # of a preset, that a provenance keeps: a name says too little where another preset has it
     *TOLD, "integrator", "tau_mem", "tau_rise", "v_threshold", "v_reset", "bias", "v0_range", "at_threshold",
-    "noise_while_refractory", "spikes_while_refractory", "ref0", "sampling", "delay",
+    "noise_while_refractory", "spikes_while_refractory", "starts_refractory", "sampling", "delay",
 )  # fmt: skip
 
 
@@ -134,13 +134,18 @@ def rebuild(source: RateNetwork, network: SpikingNetwork) -> SpikingNetwork:
 
 def _preset_of(name: str, said: Mapping[str, Any]) -> Preset:
     """The preset with which a provenance was written; one of an earlier version has TOLD alone, the rest by name."""
+    if "ref0" in said:  # as an earlier version wrote it: steps
+        said = {**said, "starts_refractory": said["ref0"] > 0}
     if not set(SETTINGS) <= set(said):
         told: dict[str, Any] = {one: float(said[one]) for one in TOLD}
         return replace(get_preset(name), **told, keep_b_out=True)
     found = Preset(name=name, integrator=str(said["integrator"]))
     settings: dict[str, Any] = {one: type(getattr(found, one))(said[one]) for one in SETTINGS if one != "v0_range"}
     low, high = said["v0_range"]
-    return replace(found, **settings, v0=Uniform(float(low), float(high)), keep_b_out=True)
+    found = replace(found, **settings, v0=Uniform(float(low), float(high)), keep_b_out=True)
+    if found.ref0 != said.get("ref0", found.ref0):
+        raise ValueError("refractory at the start for another time than t_ref")
+    return found
 
 
 def euler_tau(source: RateNetwork) -> Array:
@@ -187,8 +192,4 @@ def check_preset(source: RateNetwork, preset: Preset) -> None:
 
 def losses(preset: Preset) -> list[Loss]:
     """What these settings give up, beyond spiking itself."""
-    found = []
-    if preset.noise_sd > 0 and preset.dt != PUBLISHED_DT:
-        how = f"{preset.noise_sd:g} mV a step of {preset.dt:g} s"
-        found.append(Loss("noise per step is not scaled by dt, as published", "population", how))
-    return found + refractory_losses(preset)
+    return noise_losses(preset) + refractory_losses(preset)

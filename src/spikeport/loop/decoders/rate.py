@@ -116,7 +116,7 @@ class RateDecoder(Rows[Row]):
 
     def _draw(self, row: Row, k: int) -> None:
         n, stream = self._units.size, noise.STREAMS["rate"] << 16
-        noise.fill_normal(row.noise, _BLOCK, self._words, self._units, 0, n, stream, row.trial, k, self.seed)
+        noise.fill_normal(row.noise, _BLOCK, self._words, self._units, 0, n, stream, row.trial, k, np.uint64(self.seed))
 
     def describe(self) -> Mapping[str, Any]:
         return {

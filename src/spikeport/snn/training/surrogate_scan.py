@@ -236,8 +236,9 @@ class Scan:
         one, scratch = np.empty((b - a, p.n)), np.empty((noise.WORDS, p.n), dtype=np.uint32)
         found = np.empty((b - a, trial.n_batch, p.n))
         stream = noise.STREAMS["membrane"] << 16 | key
+        seed = np.uint64(trial.seed)
         for i in range(trial.n_batch):
-            noise.fill_normal(one, b - a, scratch, units, 0, p.n, stream, trial.first_trial + i, a, trial.seed)
+            noise.fill_normal(one, b - a, scratch, units, 0, p.n, stream, trial.first_trial + i, a, seed)
             found[:, i] = one
         return as_tensor(found * scale, model.dtype)
 
