@@ -26,6 +26,7 @@ from scipy.stats import fisher_exact
 from spikeport.snn.measures import wilson
 
 PAPERS_NETWORKS = 100  # of each condition
+CHANCE = 0.05  # of a difference at least as large between two samples of one kind
 OVER = "its answer is not there"  # of the warning about a rate network that is right only before it is judged
 
 
@@ -164,7 +165,7 @@ def softplus_verdict(results: Results) -> str:
 
 def against(results: Results) -> str:
     """The section that compares two samples of networks, the paper's and ours; nothing before a condition has both."""
-    lines = []
+    lines, alike = [], dict[str, list[str]](published=[], strict=[])
     for name, (paper, _) in PAPER.items():
         if paper is None:
             continue
@@ -176,17 +177,22 @@ def against(results: Results) -> str:
         theirs = round(paper / 100 * PAPERS_NETWORKS)
         for grid, curves in ((GRID, high), (f"{GRID} and {LOW_GRID}", wider)):
             if curves:
-                cells = [cell for column in (1, 2) for cell in sampled([*curves.values()], column, theirs)]
+                counts, p = zip(*(sampled([*curves.values()], column, theirs) for column in (1, 2)), strict=True)
+                cells = [cell for count, one in zip(counts, p, strict=True) for cell in (count, f"{one:.2g}")]
                 lines.append(f"| `{name}` | {grid} | {rate(theirs, PAPERS_NETWORKS)} | {' | '.join(cells)} |")
+                for rule, one in zip(alike, p, strict=True):
+                    alike[rule] += [f"`{name}`"] if grid == GRID and one >= CHANCE else []
     if not lines:
         return ""
     body = "\n".join(lines)
+    said = ";\nby the ".join(f"{rule} rule for {', '.join(names) or 'none'}" for rule, names in alike.items())
     return f"""
 ## Two samples
 
 The paper's figure is of {PAPERS_NETWORKS} networks, and has an interval of its own. p: of Fisher's exact test
 (two-sided), how often two samples of one kind of network would differ by as much. Beside the published rule, which
 looks at an output's maximum, the strict one, which looks at its mean: how much of a difference is the judge's.
+Over {GRID} the samples differ by no more than chance (p of {CHANCE} and more) by the {said}.
 
 | condition | 1/lambda | paper | ours, published rule | p | ours, strict rule | p |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -194,11 +200,10 @@ looks at an output's maximum, the strict one, which looks at its mean: how much 
 """
 
 
-def sampled(curves: Sequence[Sequence[Sequence[float | None]]], column: int, theirs: int) -> tuple[str, str]:
+def sampled(curves: Sequence[Sequence[Sequence[float | None]]], column: int, theirs: int) -> tuple[str, float]:
     """How many networks' best point of a search is a success, by the rule of that column, and p beside the paper's."""
     k, n = sum(max(point[column] or 0.0 for point in curve) >= SUCCESS for curve in curves), len(curves)
-    p = fisher_exact([[k, n - k], [theirs, PAPERS_NETWORKS - theirs]]).pvalue
-    return rate(k, n), f"{p:.2g}"
+    return rate(k, n), float(fisher_exact([[k, n - k], [theirs, PAPERS_NETWORKS - theirs]]).pvalue)
 
 
 def quieter(results: Results) -> str:
