@@ -48,6 +48,25 @@ def test_the_lambda_search_keeps_a_budget_too(task: FileTask) -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "said"), [("lambda", "--method calibrated"), ("calibrated", "--method finetuned (extra train)")]
+)
+def test_clearly_fewer_right_than_the_rate_network_is_a_warning_with_a_next_step(
+    method: str, said: str, tmp_path: Path
+) -> None:
+    task = write_trials(tmp_path / "many.npz", n=80)
+    few: dict[str, Any] = {"grid": "5000"} if method == "lambda" else {"max_rate": 0.5}
+    found = convert_network(follower(12), task, method=method, trials=10, dt=1e-3, noise=0.0, **few)
+    rule = found.rule
+    assert rule is not None
+    assert found.spiking[rule].interval[1] < found.rate[rule].interval[0]
+    (warning,) = [w for w in found.warnings if w.startswith("right in")]
+    assert f"right in {found.spiking[rule].right} of 70 fresh trials by '{rule}'" in warning
+    assert said in warning
+    good = convert_network(follower(12), task, method="calibrated", trials=10, dt=1e-3, noise=0.0, max_rate=50.0)
+    assert not any(w.startswith("right in") for w in good.warnings)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"method": "guessed"}, "method 'guessed' is unknown, must be one of lambda, calibrated"),

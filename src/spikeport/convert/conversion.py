@@ -341,18 +341,25 @@ def _warnings(made: Made, fresh: _Fresh, settings: Preset, bounds: Bounds, searc
     accuracies = {rule: m.accuracy for rule, m in fresh.spiking.items()}
     if accuracies and max(accuracies.values()) - min(accuracies.values()) > 0.05:
         found.append("the rules disagree: " + ", ".join(f"{a:.3f} by {r}" for r, a in accuracies.items()))
-    return found + _windows(fresh, search)
+    return found + _lost(made, fresh, search)
 
 
-def _windows(fresh: _Fresh, search: Search) -> list[str]:
-    """Does the task judge a spiking network where the rate network's own answer is over?"""
+def _lost(made: Made, fresh: _Fresh, search: Search) -> list[str]:
+    """Of clearly fewer right trials than the rate network's: is that answer over where the task judges a spiking one?
+    If not, what may mend it."""
     rule = search.rule
     if rule is None or fresh.spiking[rule].accuracy >= fresh.rate[rule].accuracy - LOST:
         return []
     n = min(fresh.trials, RATE_BATCH)
     own = rate_accuracy(search.source, search.task, seed=search.seed, first=search.trials, n=n, kind="spiking")[rule]
     if own.accuracy >= fresh.rate[rule].accuracy - LOST:
-        return []
+        spiking, rate = fresh.spiking[rule], fresh.rate[rule]
+        if spiking.interval[1] >= rate.interval[0]:
+            return []
+        return [
+            f"right in {spiking.right} of {fresh.trials} fresh trials by '{rule}', the rate network in {rate.right}: "
+            f"{made.remedy}"
+        ]
     return [
         f"the rate network's own outputs, judged in the window of spiking networks, are right in {own.right} of {n} "
         f"trials by '{rule}': its answer is not there, so no spiking network that does the same can be right"

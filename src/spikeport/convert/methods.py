@@ -35,6 +35,14 @@ class Made:
     calibration: Calibration | None = None
     finetuning: Finetuning | None = None
 
+    @property
+    def remedy(self) -> str:
+        """What may have more trials right, by the method that made it."""
+        if self.calibration is None:
+            return "one lambda bends no f-I curve, --method calibrated does"
+        first = "" if self.finetuning is not None else "--method finetuned (extra train), "
+        return f"{first}a larger --max-rate, more --trials, or noise to choose from (--noise LOW:HIGH) may help"
+
 
 def searched(
     search: Search, settings: Preset, grid: str | Sequence[float] | None, bracket: tuple[float, float] | None,
