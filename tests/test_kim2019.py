@@ -236,7 +236,7 @@ def test_the_table_counts_successes_beside_the_papers(kim, monkeypatch, tmp_path
 
 
 def test_the_table_says_whether_the_papers_figure_is_inside_and_where_training_stopped(kim, monkeypatch, tmp_path):
-    from kim2019_table import rate
+    from kim2019_sections import rate
 
     def line(kind: str, network: str, seed: int, **facts: Any) -> str:
         versions = {"python": "3"}
