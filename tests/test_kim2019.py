@@ -283,7 +283,7 @@ def test_the_table_says_whether_the_papers_figure_is_inside_and_where_training_s
     assert f"| `{soft}` | 20:75:5 | {rate(55, 100)} | {loud} | {quiet} | {p_half:.2g} |" in text
     assert f"| `{soft}` | 0 | 0.900, 1.000; 5.0; - | its own answer is over |" in text
     assert f"| `{soft}` | 1 | 0.900, 1.000; 5.0; - |  |" in text
-    assert "Of these 2 networks 1 cannot" in text
+    assert "Of these 2 networks\n1 cannot be right" in text
     below, above = f"{rate(1, 2)}, mean 78.0", f"{rate(0, 6)}, mean 60.0"  # losses .5 and .75, and from 1 on
     after, before = f"{rate(2, 2)}, mean 97.0", f"{rate(0, 2)}, mean 60.0"
     assert f"| `{soft}` | {below} | {above} | {after}; before {before} | - | - |" in text
