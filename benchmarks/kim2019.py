@@ -77,6 +77,9 @@ class Bench:
         kinds: dict[str, list[Condition]] = {}
         for c in conditions:
             kinds.setdefault(c.network, []).append(c)
+            for method in self.methods if c.transferred else ():
+                if method != "lambda":
+                    print(f"{c.name}: {method} left out, what follows {c.network} is of the published transfer alone")
         for network, alike in kinds.items():
             waiting = [seed for seed in seeds if self.trained_before(network, seed) is None]
             for seed, result in self.train(alike[0], waiting) if waiting else ():
@@ -130,10 +133,6 @@ class Bench:
         for c in alike:
             for method in self.methods:
                 if method != "lambda" and c.transferred:
-                    if seed == 0:
-                        print(
-                            f"{c.name}: {method} left out, what follows {c.network} is of the published transfer alone"
-                        )
                     continue
                 if self.results.find("conversion", condition=c.name, seed=seed, method=method):
                     continue
